@@ -1,0 +1,3 @@
+//! `sim`: runs AiDb under simulated faults.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! `aidb`: the operator's tool.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! `aikv`: the Redis-compatible server on AiDb.
+
+fn main() {}

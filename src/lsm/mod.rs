@@ -1,0 +1,1 @@
+//! The LSM key-value engine.
