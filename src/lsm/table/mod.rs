@@ -1,0 +1,60 @@
+//! Tables: immutable sorted files (`NNNNNN.sst`).
+//!
+//! [`TableBuilder`] writes one from entries in order (flush, compaction), [`Table`] reads one (gets, iterators), on any
+//! thread. [`format`] holds the byte tables.
+
+mod block;
+mod builder;
+mod compress;
+mod filter;
+pub mod format;
+mod index;
+mod iterator;
+mod reader;
+
+pub use builder::TableBuilder;
+pub use compress::Compression;
+pub use iterator::TableIterator;
+pub use reader::Table;
+
+use crate::base::key::{SeqNum, Tag};
+
+/// How a table is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableOptions {
+    /// Bytes of a data block before compression, 64 to 65,536, default 4,096: what one lookup reads and the cache keeps.
+    pub block_bytes: usize,
+    /// How data blocks are compressed, default LZ4.
+    pub compression: Compression,
+    /// Bits of filter a key, 0 (no filter) to 30, default 15: one lookup of an absent key in 1,100 reads a block.
+    pub filter_bits_per_key: u8,
+}
+
+impl Default for TableOptions {
+    fn default() -> TableOptions {
+        TableOptions { block_bytes: 4096, compression: Compression::Lz4, filter_bits_per_key: 15 }
+    }
+}
+
+/// What a table holds; the same when written, opened and verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableInfo {
+    /// The number in the file's name.
+    pub file_no: u64,
+    /// The file's length.
+    pub file_bytes: u64,
+    /// Number of entries, tombstones included.
+    pub entries: u64,
+    /// Number of tombstones.
+    pub tombstones: u64,
+    /// Bytes of all keys and values.
+    pub raw_bytes: u64,
+    /// The first internal key.
+    pub smallest: (Vec<u8>, Tag),
+    /// The last internal key.
+    pub largest: (Vec<u8>, Tag),
+    /// The smallest sequence number.
+    pub seq_min: SeqNum,
+    /// The largest sequence number.
+    pub seq_max: SeqNum,
+}
