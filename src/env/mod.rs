@@ -62,6 +62,12 @@ pub trait Env: Clone + Send + Sync + 'static {
     #[inline(always)]
     fn yield_point(&self) {}
 
+    /// Gives other threads a moment to catch up, in a loop that is bounded anyway.
+    #[inline(always)]
+    fn relax(&self) {
+        self.yield_point();
+    }
+
     /// Asks whether to take a rare but legal path at `site`; always false outside simulation.
     #[inline(always)]
     fn buggify(&self, _site: &'static str) -> bool {

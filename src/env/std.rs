@@ -53,7 +53,9 @@ impl Env for StdEnv {
         std::thread::Builder::new().name(name.into()).spawn(body).map(StdJoin)
     }
 
-    fn yield_point(&self) {}
+    fn relax(&self) {
+        std::thread::yield_now();
+    }
 }
 
 /// A thread of the operating system.

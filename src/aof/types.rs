@@ -1,0 +1,143 @@
+//! What callers of the log pass in and get back: positions, options, appends, frames, reports, counters.
+//!
+//! Used by [`super::log`] and its callers on any thread; plain data without behaviour beyond validation.
+
+use super::format::{FrameKind, HEADER_BYTES};
+use crate::base::{Error, Result};
+use std::ffi::OsString;
+use std::fmt;
+
+/// A position in the log: ever-growing, counted in bytes of frames (segment headers take none), a multiple of 8.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lsn(pub u64);
+
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How a log is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogOptions {
+    /// Bytes of a segment file, header included. Default 64 MiB; at least 8 KiB and a multiple of 4096.
+    ///
+    /// Space is given back in whole segments; recovery reads the last one twice. One frame larger than a segment gets a
+    /// longer segment of its own.
+    pub segment_bytes: u64,
+    /// How many dropped segments are kept to be written over. Default 1. More only helps if drops come in bursts.
+    pub spare_segments: usize,
+    /// How many bytes [`append`](super::log::Log::append) gathers before it hands them to the system. Default 1 MiB.
+    ///
+    /// Bounds what a process crash can take from appends that nobody waited for.
+    pub buffer_bytes: usize,
+    /// Whether `first_id` must continue where the frame before ended, checked when appending and when recovering.
+    /// Default false: the caller counts in its own way.
+    pub ids_contiguous: bool,
+}
+
+impl Default for LogOptions {
+    fn default() -> LogOptions {
+        LogOptions { segment_bytes: 64 << 20, spare_segments: 1, buffer_bytes: 1 << 20, ids_contiguous: false }
+    }
+}
+
+impl LogOptions {
+    /// Checks every option against its range.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) names the option.
+    pub fn validate(&self) -> Result<()> {
+        let header = HEADER_BYTES as u64;
+        if self.segment_bytes < 2 * header || self.segment_bytes > 1 << 32 || !self.segment_bytes.is_multiple_of(header)
+        {
+            return Err(Error::invalid_argument(format_args!(
+                "segment_bytes {} is not a multiple of {header} in {}..={}",
+                self.segment_bytes,
+                2 * header,
+                1u64 << 32
+            )));
+        }
+        if self.spare_segments > 64 {
+            return Err(Error::invalid_argument(format_args!("spare_segments {} is over 64", self.spare_segments)));
+        }
+        if self.buffer_bytes > 1 << 30 {
+            return Err(Error::invalid_argument(format_args!("buffer_bytes {} is over 1 GiB", self.buffer_bytes)));
+        }
+        Ok(())
+    }
+}
+
+/// One batch to append as one frame: it is recovered whole or not at all.
+#[derive(Clone, Copy, Debug)]
+pub struct Append<'a> {
+    /// [`FrameKind::Data`], [`FrameKind::Meta`] or [`FrameKind::Rewrite`]; the other kinds are the log's own.
+    pub kind: FrameKind,
+    /// How many records the payload holds, by the caller's count.
+    pub count: u16,
+    /// The first record's number, by the caller's count.
+    pub first_id: u64,
+    /// The caller's mark (a Raft group, a user).
+    pub tag: u32,
+    /// The payload, concatenated; together at least 1 byte and at most [`BATCH_BYTES_MAX`](crate::base::limits::BATCH_BYTES_MAX).
+    pub parts: &'a [&'a [u8]],
+}
+
+/// One recovered frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// Where the frame begins.
+    pub lsn: Lsn,
+    /// Where the next one begins.
+    pub end: Lsn,
+    /// As appended.
+    pub kind: FrameKind,
+    /// As appended.
+    pub count: u16,
+    /// As appended.
+    pub first_id: u64,
+    /// As appended.
+    pub tag: u32,
+    /// Microseconds since 1970 when the frame's group began; never goes back along the log.
+    pub ts: u64,
+    /// As appended.
+    pub payload: &'a [u8],
+}
+
+/// What opening a log found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// Where the oldest kept segment begins. A caller that needs older frames has lost a file.
+    pub first_lsn: Lsn,
+    /// Where the log ends; the next frame begins here. A caller that knows of later durable frames has lost a file.
+    pub end: Lsn,
+    /// How many frames were replayed.
+    pub frames: u64,
+    /// How many segment files were found.
+    pub segments: u64,
+    /// How many bytes after `end` look like frames that were being written when the writer died.
+    pub torn_bytes: u64,
+    /// How many bytes before `end` nothing vouched for as durable; they are durable now.
+    pub tail_bytes: u64,
+    /// Names in the directory that no log has given; they were left alone.
+    pub unknown: Vec<OsString>,
+}
+
+/// What a log has done since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogStats {
+    /// Frames appended by callers.
+    pub appends: u64,
+    /// Bytes of these frames, headers and padding included.
+    pub bytes: u64,
+    /// Writes handed to the system.
+    pub writes: u64,
+    /// Data syncs of segment files.
+    pub syncs: u64,
+    /// Segments begun after the first.
+    pub rolls: u64,
+    /// Segments that were written over an old one.
+    pub recycled: u64,
+    /// MARK frames written.
+    pub marks: u64,
+}
