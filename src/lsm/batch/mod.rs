@@ -1,0 +1,156 @@
+//! [`WriteBatch`]: operations that commit together, in one log record, or not at all.
+//!
+//! Built by the user on any thread and handed to [`Engine::write`](super::Engine::write), which copies its bytes into the
+//! log as they are. Keys and values over the limits of [`crate::base::limits`] are noticed while building and refused by the
+//! write, so that building never fails.
+
+pub mod format;
+
+use self::format::{Operation, Operations, put_operation};
+use crate::base::key::ValueKind;
+use crate::base::limits::{BATCH_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::base::{Error, Result};
+
+/// Puts and deletes that become visible and durable together.
+///
+/// Operations apply in the order they were added; the last one to a key wins.
+///
+/// ```
+/// let mut batch = aidb::WriteBatch::new();
+/// batch.put(b"apple", b"1");
+/// batch.delete(b"pear");
+/// assert_eq!(batch.len(), 2);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct WriteBatch {
+    operations: Vec<u8>,
+    count: u32,
+    refused: Option<Error>,
+}
+
+impl WriteBatch {
+    /// Returns an empty batch.
+    pub fn new() -> WriteBatch {
+        WriteBatch::default()
+    }
+
+    /// Returns an empty batch with room for `bytes` of operations.
+    pub fn with_capacity(bytes: usize) -> WriteBatch {
+        WriteBatch { operations: Vec::with_capacity(bytes), ..WriteBatch::default() }
+    }
+
+    /// Sets `key` to `value`.
+    pub fn put(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        self.push(Operation { kind: ValueKind::Put, key: key.as_ref(), value: value.as_ref() });
+    }
+
+    /// Removes `key`, whether it exists or not.
+    pub fn delete(&mut self, key: impl AsRef<[u8]>) {
+        self.push(Operation { kind: ValueKind::Delete, key: key.as_ref(), value: &[] });
+    }
+
+    #[inline]
+    fn push(&mut self, operation: Operation<'_>) {
+        let bytes = operation.key.len() + operation.value.len() + OPERATION_OVERHEAD_BYTES_MAX;
+        if operation.key.len() > KEY_BYTES_MAX
+            || operation.value.len() > VALUE_BYTES_MAX
+            || bytes > BATCH_BYTES_MAX - self.operations.len()
+        {
+            self.refuse(&operation);
+            return;
+        }
+        put_operation(&mut self.operations, operation);
+        self.count += 1;
+    }
+
+    #[cold]
+    fn refuse(&mut self, operation: &Operation<'_>) {
+        let (key, value) = (operation.key.len(), operation.value.len());
+        let error = Error::invalid_argument(format_args!(
+            "a key of {key} bytes (at most {KEY_BYTES_MAX}) with a value of {value} bytes (at most {VALUE_BYTES_MAX}) \
+             in a batch of {} bytes (at most {BATCH_BYTES_MAX})",
+            self.operations.len()
+        ));
+        self.refused.get_or_insert(error);
+    }
+
+    /// Fails if an operation was over a limit.
+    pub(super) fn check(&self) -> Result<()> {
+        self.refused.clone().map_or(Ok(()), Err)
+    }
+
+    /// Returns the number of operations.
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Returns true if there are no operations.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Returns how many bytes the operations take in the log.
+    pub fn bytes(&self) -> usize {
+        self.operations.len()
+    }
+
+    /// Removes every operation and keeps the memory.
+    pub fn clear(&mut self) {
+        self.operations.clear();
+        self.count = 0;
+        self.refused = None;
+    }
+
+    /// Adds the operations of `other` after those of this batch.
+    pub fn append(&mut self, other: &WriteBatch) {
+        for operation in other.iter() {
+            self.push(operation);
+        }
+        if let Some(error) = &other.refused {
+            self.refused.get_or_insert_with(|| error.clone());
+        }
+    }
+
+    /// Returns the operations in the order they were added.
+    pub fn iter(&self) -> impl Iterator<Item = Operation<'_>> {
+        Operations::new(&self.operations).map(|operation| operation.expect("a batch holds what it encoded"))
+    }
+
+    /// Returns the encoded operations.
+    pub(super) fn encoded(&self) -> &[u8] {
+        &self.operations
+    }
+}
+
+/// Kind byte and two varint lengths.
+const OPERATION_OVERHEAD_BYTES_MAX: usize = 1 + 3 + 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_come_back_in_order() {
+        let mut batch = WriteBatch::new();
+        batch.put("a", "1");
+        batch.delete("b");
+        batch.put("a", "2");
+        let operations: Vec<_> = batch.iter().map(|op| (op.kind, op.key.to_vec(), op.value.to_vec())).collect();
+        assert_eq!(operations.len(), batch.len());
+        assert_eq!(operations[1], (ValueKind::Delete, b"b".to_vec(), vec![]));
+        assert_eq!(operations[2], (ValueKind::Put, b"a".to_vec(), b"2".to_vec()));
+        batch.clear();
+        assert!(batch.is_empty() && batch.iter().next().is_none());
+    }
+
+    #[test]
+    fn oversized_key_is_refused_by_check_until_cleared() {
+        let mut batch = WriteBatch::new();
+        batch.put(vec![0; KEY_BYTES_MAX + 1], "v");
+        assert_eq!(batch.check().unwrap_err().kind(), &crate::ErrorKind::InvalidArgument);
+        batch.clear();
+        batch.check().unwrap();
+        batch.put(vec![0; KEY_BYTES_MAX], "v");
+        batch.check().unwrap();
+    }
+}

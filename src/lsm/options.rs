@@ -1,0 +1,166 @@
+//! Every choice a user makes about an engine, with its unit, range, default and reason.
+//!
+//! Read once by [`Engine::open_in`](super::Engine::open_in), on the caller's thread; [`Options::validate`] refuses what is out of range and
+//! names the field. Nothing here is stored: a directory may be opened with other options than it was written with, and
+//! tables keep the block size, compression and filter they were built with.
+
+use super::table::Compression;
+use crate::base::{Error, Result};
+
+/// How far a write has travelled when the call returns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// In the process's log buffer. A killed process loses it; the next [`Durability::Os`] or [`Durability::Sync`] carries it.
+    Buffered,
+    /// Handed to the operating system. Survives a killed process, not a power loss.
+    Os,
+    /// On the disk. Survives a power loss.
+    #[default]
+    Sync,
+}
+
+/// Choices for one write; see [`Engine::write_opt`](super::Engine::write_opt).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriteOptions {
+    /// Overrides [`Options::durability`] for this write.
+    pub durability: Option<Durability>,
+}
+
+/// How an engine is opened. Start from [`Options::default`] and change what you know better.
+///
+/// ```
+/// let options = aidb::Options { memtable_bytes: 16 << 20, ..aidb::Options::default() };
+/// options.validate().unwrap();
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Creates the directory and an empty engine where there is none. Default true.
+    pub create_if_missing: bool,
+    /// Refuses to open an engine that exists already. Default false.
+    pub error_if_exists: bool,
+    /// How far a write has travelled when it returns, unless the write says otherwise. Default [`Durability::Sync`]:
+    /// acknowledged means on disk.
+    pub durability: Durability,
+    /// Bytes in a memtable before it is flushed. 4 KiB to 4 GiB, default 64 MiB. Larger ones mean fewer, larger tables
+    /// and a longer replay at open.
+    pub memtable_bytes: usize,
+    /// Full memtables that may wait for their flush before writes stop. 1 to 16, default 2.
+    pub immutable_memtables_max: usize,
+    /// Bytes in a table's data block before compression. 64 B to 1 MiB, default 4 KiB: one page a point read.
+    pub block_bytes: usize,
+    /// Bytes of decoded blocks kept in memory. Default 64 MiB; 0 keeps none.
+    pub block_cache_bytes: usize,
+    /// Compression of tables in levels 2 and below; levels 0 and 1 are rewritten soon and stay plain. Default LZ4.
+    pub compression: Compression,
+    /// Bloom filter bits for each key of a table. 0 (no filter) to 32, default 15: one false positive in about 1,400 reads.
+    pub filter_bits_per_key: u8,
+    /// Tables in level 0 that start a compaction. 1 to 64, default 4.
+    pub l0_compaction_files: usize,
+    /// Tables in level 0 at which writes stop; they slow down smoothly from halfway. More than
+    /// [`l0_compaction_files`](Options::l0_compaction_files), at most 1,024, default 24.
+    pub l0_stall_files: usize,
+    /// Bytes that level 1 may hold. 4 KiB to 1 TiB, default 256 MiB: about what level 0 holds when it is compacted.
+    pub level_bytes_base: u64,
+    /// How many times more bytes each level holds than the one above. 2 to 100, default 10.
+    pub level_size_multiplier: u64,
+    /// Number of levels. 2 to 16, default 7: with the default sizes, 28 TB.
+    pub levels_max: usize,
+    /// Bytes in a table written by compaction. 1 KiB to 4 GiB, default 64 MiB.
+    pub table_bytes: u64,
+    /// Bytes in a segment of the write-ahead log. 8 KiB to 4 GiB, default 64 MiB.
+    pub wal_segment_bytes: u64,
+    /// Bytes in the MANIFEST before it is rewritten. 1 KiB to 1 GiB, default 4 MiB.
+    pub manifest_bytes_max: u64,
+    /// Compaction threads, beside the one that flushes. 1 to 64, default 2.
+    pub background_threads: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            create_if_missing: true,
+            error_if_exists: false,
+            durability: Durability::Sync,
+            memtable_bytes: 64 << 20,
+            immutable_memtables_max: 2,
+            block_bytes: 4 << 10,
+            block_cache_bytes: 64 << 20,
+            compression: Compression::Lz4,
+            filter_bits_per_key: 15,
+            l0_compaction_files: 4,
+            l0_stall_files: 24,
+            level_bytes_base: 256 << 20,
+            level_size_multiplier: 10,
+            levels_max: 7,
+            table_bytes: 64 << 20,
+            wal_segment_bytes: 64 << 20,
+            manifest_bytes_max: 4 << 20,
+            background_threads: 2,
+        }
+    }
+}
+
+impl Options {
+    /// Checks every field against its range.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument), naming the first field out of range.
+    pub fn validate(&self) -> Result<()> {
+        range("memtable_bytes", self.memtable_bytes as u64, 4 << 10, 4 << 30)?;
+        range("immutable_memtables_max", self.immutable_memtables_max as u64, 1, 16)?;
+        range("block_bytes", self.block_bytes as u64, 64, 1 << 20)?;
+        range("filter_bits_per_key", self.filter_bits_per_key.into(), 0, 32)?;
+        range("l0_compaction_files", self.l0_compaction_files as u64, 1, 64)?;
+        range("l0_stall_files", self.l0_stall_files as u64, self.l0_compaction_files as u64 + 1, 1024)?;
+        range("level_bytes_base", self.level_bytes_base, 4 << 10, 1 << 40)?;
+        range("level_size_multiplier", self.level_size_multiplier, 2, 100)?;
+        range("levels_max", self.levels_max as u64, 2, 16)?;
+        range("table_bytes", self.table_bytes, 1 << 10, 4 << 30)?;
+        range("wal_segment_bytes", self.wal_segment_bytes, 8 << 10, 4 << 30)?;
+        range("manifest_bytes_max", self.manifest_bytes_max, 1 << 10, 1 << 30)?;
+        range("background_threads", self.background_threads as u64, 1, 64)
+    }
+
+    /// Returns how many bytes `level` may hold before it is compacted; the last level may hold anything.
+    pub(super) fn level_bytes_max(&self, level: usize) -> u64 {
+        assert!(level >= 1, "level 0 is counted in files");
+        if level + 1 >= self.levels_max {
+            return u64::MAX;
+        }
+        let factor = self.level_size_multiplier.saturating_pow(level as u32 - 1);
+        self.level_bytes_base.saturating_mul(factor)
+    }
+}
+
+fn range(field: &str, value: u64, min: u64, max: u64) -> Result<()> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::invalid_argument(format_args!("Options::{field} is {value}, must be {min} to {max}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid() {
+        Options::default().validate().unwrap();
+    }
+
+    #[test]
+    fn out_of_range_names_the_field() {
+        let error = Options { levels_max: 1, ..Options::default() }.validate().unwrap_err();
+        assert!(error.to_string().contains("levels_max is 1"), "{error}");
+        let error = Options { l0_stall_files: 4, ..Options::default() }.validate().unwrap_err();
+        assert!(error.to_string().contains("l0_stall_files is 4, must be 5"), "{error}");
+    }
+
+    #[test]
+    fn levels_grow_and_the_last_is_open() {
+        let options = Options { levels_max: 4, ..Options::default() };
+        assert_eq!(options.level_bytes_max(1), 256 << 20);
+        assert_eq!(options.level_bytes_max(2), 2560 << 20);
+        assert_eq!(options.level_bytes_max(3), u64::MAX);
+    }
+}
