@@ -12,3 +12,7 @@ pub mod resp;
 pub mod server;
 
 pub use base::{Error, ErrorKind, Result};
+pub use lsm::{
+    CommitInfo, Compression, Cursor, DB, DbIterator, Durability, Engine, Entry, IntegrityReport, Options, Snapshot,
+    Statistics, Value, WriteBatch, WriteOptions,
+};

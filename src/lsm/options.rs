@@ -46,13 +46,13 @@ pub struct Options {
     pub memtable_bytes: usize,
     /// Full memtables that may wait for their flush before writes stop. 1 to 16, default 2.
     pub immutable_memtables_max: usize,
-    /// Bytes in a table's data block before compression. 64 B to 1 MiB, default 4 KiB: one page a point read.
+    /// Bytes in a table's data block before compression. 64 B to 64 KiB, default 4 KiB: one page a point read.
     pub block_bytes: usize,
     /// Bytes of decoded blocks kept in memory. Default 64 MiB; 0 keeps none.
     pub block_cache_bytes: usize,
     /// Compression of tables in levels 2 and below; levels 0 and 1 are rewritten soon and stay plain. Default LZ4.
     pub compression: Compression,
-    /// Bloom filter bits for each key of a table. 0 (no filter) to 32, default 15: one false positive in about 1,400 reads.
+    /// Bloom filter bits for each key of a table. 0 (no filter) to 30, default 15: one false positive in about 1,400 reads.
     pub filter_bits_per_key: u8,
     /// Tables in level 0 that start a compaction. 1 to 64, default 4.
     pub l0_compaction_files: usize,
@@ -65,9 +65,9 @@ pub struct Options {
     pub level_size_multiplier: u64,
     /// Number of levels. 2 to 16, default 7: with the default sizes, 28 TB.
     pub levels_max: usize,
-    /// Bytes in a table written by compaction. 1 KiB to 4 GiB, default 64 MiB.
+    /// Bytes in a table written by compaction. 1 KiB to 4 GiB and a multiple of 4 KiB, default 64 MiB.
     pub table_bytes: u64,
-    /// Bytes in a segment of the write-ahead log. 8 KiB to 4 GiB, default 64 MiB.
+    /// Bytes in a segment of the write-ahead log. 8 KiB to 4 GiB and a multiple of 4 KiB, default 64 MiB.
     pub wal_segment_bytes: u64,
     /// Bytes in the MANIFEST before it is rewritten. 1 KiB to 1 GiB, default 4 MiB.
     pub manifest_bytes_max: u64,
@@ -108,8 +108,8 @@ impl Options {
     pub fn validate(&self) -> Result<()> {
         range("memtable_bytes", self.memtable_bytes as u64, 4 << 10, 4 << 30)?;
         range("immutable_memtables_max", self.immutable_memtables_max as u64, 1, 16)?;
-        range("block_bytes", self.block_bytes as u64, 64, 1 << 20)?;
-        range("filter_bits_per_key", self.filter_bits_per_key.into(), 0, 32)?;
+        range("block_bytes", self.block_bytes as u64, 64, 64 << 10)?;
+        range("filter_bits_per_key", self.filter_bits_per_key.into(), 0, 30)?;
         range("l0_compaction_files", self.l0_compaction_files as u64, 1, 64)?;
         range("l0_stall_files", self.l0_stall_files as u64, self.l0_compaction_files as u64 + 1, 1024)?;
         range("level_bytes_base", self.level_bytes_base, 4 << 10, 1 << 40)?;
@@ -117,6 +117,12 @@ impl Options {
         range("levels_max", self.levels_max as u64, 2, 16)?;
         range("table_bytes", self.table_bytes, 1 << 10, 4 << 30)?;
         range("wal_segment_bytes", self.wal_segment_bytes, 8 << 10, 4 << 30)?;
+        if !self.wal_segment_bytes.is_multiple_of(4096) {
+            let bytes = self.wal_segment_bytes;
+            return Err(Error::invalid_argument(format_args!(
+                "Options::wal_segment_bytes is {bytes}, must be a multiple of 4096"
+            )));
+        }
         range("manifest_bytes_max", self.manifest_bytes_max, 1 << 10, 1 << 30)?;
         range("background_threads", self.background_threads as u64, 1, 64)
     }

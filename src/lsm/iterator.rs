@@ -1,0 +1,511 @@
+//! [`DbIterator`]: what a user walks: keys in order with the value each had at one sequence number.
+//!
+//! Owned by one thread at a time, and independent of the engine's life: it holds the memtables and tables it reads. It
+//! does no I/O before the first step.
+//!
+//! - An entry is returned once, from the front or from the back, and never a deleted or hidden one.
+//! - After an error it stays ended, in both directions.
+//!
+//! Each end has its own cursor, made when first used, so that a walk in one direction costs one cursor. A cursor walks
+//! internal entries (key, then newest version first). Forward, the first version at or below its sequence number decides
+//! about a key and the others are skipped, by seeking once they are many. Backward, versions come oldest first, so the
+//! cursor collects the newest visible one of a key and stops before the key; going forward again it must first pass the
+//! key it stands before.
+//!
+//! Source: LevelDB `db/db_iter.cc`.
+
+use super::iter::{InternalIterator, MergingIterator};
+use super::value::Value;
+use crate::base::key::{SeqNum, Tag, ValueKind};
+use crate::base::{Error, Result};
+use std::cmp::Ordering;
+use std::ops::{Bound, RangeBounds};
+
+/// Versions of one key passed one by one before the cursor seeks behind them.
+const SKIPS_MAX: usize = 8;
+
+/// One key and its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The key.
+    pub key: Vec<u8>,
+    /// The value.
+    pub value: Value,
+}
+
+/// The part of the key space that is walked: from `low` to below `high`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Bounds {
+    low: Vec<u8>,
+    high: Option<Vec<u8>>,
+}
+
+impl Bounds {
+    pub(super) fn from_range<K: AsRef<[u8]>>(range: &impl RangeBounds<K>) -> Bounds {
+        let successor = |key: &K| [key.as_ref(), b"\0"].concat();
+        let low = match range.start_bound() {
+            Bound::Included(key) => key.as_ref().to_vec(),
+            Bound::Excluded(key) => successor(key),
+            Bound::Unbounded => Vec::new(),
+        };
+        let high = match range.end_bound() {
+            Bound::Included(key) => Some(successor(key)),
+            Bound::Excluded(key) => Some(key.as_ref().to_vec()),
+            Bound::Unbounded => None,
+        };
+        Bounds { low, high }
+    }
+
+    pub(super) fn from_prefix(prefix: &[u8]) -> Bounds {
+        // The first key behind the prefix: its last byte that is not 0xff, one higher, and nothing after it.
+        let high = prefix.iter().rposition(|byte| *byte != 0xff).map(|at| {
+            let mut high = prefix[..=at].to_vec();
+            high[at] += 1;
+            high
+        });
+        Bounds { low: prefix.to_vec(), high }
+    }
+
+    fn contains_below_high(&self, key: &[u8]) -> bool {
+        self.high.as_deref().is_none_or(|high| key < high)
+    }
+}
+
+/// Makes cursors over everything that an iterator reads.
+pub(super) trait Source: Send + Sync {
+    fn open(&self) -> Result<MergingIterator>;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    /// The internal cursor stands on the current entry.
+    Forward,
+    /// The internal cursor stands before every version of the current key, which is kept aside.
+    Backward,
+}
+
+/// Moves freely over user-visible entries and lends them without a copy; see [`DbIterator::into_cursor`].
+pub struct Cursor {
+    iter: MergingIterator,
+    seq: SeqNum,
+    bounds: Bounds,
+    direction: Direction,
+    valid: bool,
+    /// Backward: the current key. Forward: scratch, the key whose other versions are skipped.
+    key: Vec<u8>,
+    /// Backward: the current value.
+    value: Value,
+    failed: Option<Error>,
+}
+
+impl Cursor {
+    fn new(iter: MergingIterator, seq: SeqNum, bounds: Bounds) -> Cursor {
+        let (key, value) = (Vec::new(), Value::default());
+        Cursor { iter, seq, bounds, direction: Direction::Forward, valid: false, key, value, failed: None }
+    }
+
+    /// Returns true if the cursor stands on an entry.
+    pub fn valid(&self) -> bool {
+        self.valid
+    }
+
+    /// Returns the key it stands on.
+    ///
+    /// # Panics
+    /// If the cursor is not valid.
+    pub fn key(&self) -> &[u8] {
+        assert!(self.valid, "key of a cursor that stands on no entry");
+        match self.direction {
+            Direction::Forward => self.iter.key(),
+            Direction::Backward => &self.key,
+        }
+    }
+
+    /// Returns the value it stands on.
+    ///
+    /// # Panics
+    /// If the cursor is not valid.
+    pub fn value(&self) -> &[u8] {
+        assert!(self.valid, "value of a cursor that stands on no entry");
+        match self.direction {
+            Direction::Forward => self.iter.value(),
+            Direction::Backward => &self.value,
+        }
+    }
+
+    /// Returns the value so that it outlives the cursor.
+    ///
+    /// # Panics
+    /// If the cursor is not valid.
+    pub fn value_owned(&self) -> Value {
+        assert!(self.valid, "value of a cursor that stands on no entry");
+        match self.direction {
+            Direction::Forward => self.iter.value_owned(),
+            Direction::Backward => self.value.clone(),
+        }
+    }
+
+    /// Moves to the first entry.
+    ///
+    /// # Errors
+    /// Damage or an I/O error of a table; every later call repeats it.
+    pub fn seek_to_first(&mut self) -> Result<()> {
+        self.seek(&[])
+    }
+
+    /// Moves to the last entry.
+    ///
+    /// # Errors
+    /// As [`seek_to_first`](Cursor::seek_to_first).
+    pub fn seek_to_last(&mut self) -> Result<()> {
+        self.guard(|cursor| {
+            match cursor.bounds.high.take() {
+                // Every version of `high` sorts behind its seek tag with the largest sequence number.
+                Some(high) => {
+                    let sought = cursor.seek_before(&high);
+                    cursor.bounds.high = Some(high);
+                    sought?;
+                }
+                None => cursor.iter.seek_to_last()?,
+            }
+            cursor.find_backward()
+        })
+    }
+
+    /// Moves to the first entry at or after `key`.
+    ///
+    /// # Errors
+    /// As [`seek_to_first`](Cursor::seek_to_first).
+    pub fn seek(&mut self, key: &[u8]) -> Result<()> {
+        self.guard(|cursor| {
+            let tag = Tag::seek(cursor.seq);
+            if key < cursor.bounds.low.as_slice() {
+                cursor.iter.seek(&cursor.bounds.low, tag)?;
+            } else {
+                cursor.iter.seek(key, tag)?;
+            }
+            cursor.find_forward(false)
+        })
+    }
+
+    /// Moves to the last entry at or before `key`.
+    ///
+    /// # Errors
+    /// As [`seek_to_first`](Cursor::seek_to_first).
+    pub fn seek_for_prev(&mut self, key: &[u8]) -> Result<()> {
+        if !self.bounds.contains_below_high(key) {
+            return self.seek_to_last();
+        }
+        self.guard(|cursor| {
+            // The oldest possible version of `key` sorts last among its versions.
+            cursor.iter.seek_for_prev(key, Tag::new(SeqNum(0), ValueKind::Delete))?;
+            cursor.find_backward()
+        })
+    }
+
+    /// Moves to the next entry.
+    ///
+    /// # Errors
+    /// As [`seek_to_first`](Cursor::seek_to_first).
+    pub fn next(&mut self) -> Result<()> {
+        if !self.valid {
+            return self.failed.clone().map_or(Ok(()), Err);
+        }
+        self.guard(|cursor| {
+            if cursor.direction == Direction::Forward {
+                cursor.key.clear();
+                cursor.key.extend_from_slice(cursor.iter.key());
+                cursor.iter.next()?;
+            } else if cursor.iter.valid() {
+                cursor.iter.next()?;
+            } else {
+                cursor.iter.seek_to_first()?;
+            }
+            cursor.find_forward(true)
+        })
+    }
+
+    /// Moves to the entry before.
+    ///
+    /// # Errors
+    /// As [`seek_to_first`](Cursor::seek_to_first).
+    pub fn prev(&mut self) -> Result<()> {
+        if !self.valid {
+            return self.failed.clone().map_or(Ok(()), Err);
+        }
+        self.guard(|cursor| {
+            if cursor.direction == Direction::Forward {
+                cursor.key.clear();
+                cursor.key.extend_from_slice(cursor.iter.key());
+                while cursor.iter.valid() && cursor.iter.key() == cursor.key.as_slice() {
+                    cursor.iter.prev()?;
+                }
+            }
+            cursor.find_backward()
+        })
+    }
+
+    /// Runs one movement; an error leaves the cursor ended for good.
+    fn guard(&mut self, movement: impl FnOnce(&mut Cursor) -> Result<()>) -> Result<()> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let moved = movement(self);
+        if let Err(error) = &moved {
+            self.valid = false;
+            self.failed = Some(error.clone());
+        }
+        moved
+    }
+
+    /// Moves the internal cursor to the last version of the last key before `key`.
+    fn seek_before(&mut self, key: &[u8]) -> Result<()> {
+        let newest = Tag::seek(SeqNum::MAX);
+        self.iter.seek_for_prev(key, newest)?;
+        assert!(!self.iter.valid() || self.iter.key() < key, "no version of a key sorts before its seek tag");
+        Ok(())
+    }
+
+    /// Goes forward to the first visible entry; with `skip`, versions of `self.key` do not count.
+    fn find_forward(&mut self, mut skip: bool) -> Result<()> {
+        self.direction = Direction::Forward;
+        self.valid = false;
+        let mut skips = 0;
+        while self.iter.valid() {
+            let (key, tag) = (self.iter.key(), self.iter.tag());
+            if skip && key == self.key.as_slice() {
+                skips += 1;
+                if skips > SKIPS_MAX {
+                    skips = 0;
+                    self.iter.seek(&self.key, Tag::new(SeqNum(0), ValueKind::Delete))?;
+                    // Only an entry with sequence number 0 can still be of this key.
+                    while self.iter.valid() && self.iter.key() == self.key.as_slice() {
+                        self.iter.next()?;
+                    }
+                    continue;
+                }
+            } else if !self.bounds.contains_below_high(key) {
+                return Ok(());
+            } else if tag.seq() > self.seq {
+                // A newer version than this reader may see; the one it sees may follow.
+            } else if tag.kind() == ValueKind::Put {
+                self.valid = true;
+                return Ok(());
+            } else {
+                self.key.clear();
+                self.key.extend_from_slice(key);
+                (skip, skips) = (true, 0);
+            }
+            self.iter.next()?;
+        }
+        Ok(())
+    }
+
+    /// Goes backward to the newest visible version of the last key that has one, and on to the entry before that key.
+    fn find_backward(&mut self) -> Result<()> {
+        self.direction = Direction::Backward;
+        self.valid = false;
+        let mut found: Option<ValueKind> = None;
+        while self.iter.valid() {
+            let (key, tag) = (self.iter.key(), self.iter.tag());
+            if found.is_some() && key != self.key.as_slice() {
+                if found == Some(ValueKind::Put) {
+                    break;
+                }
+                found = None;
+            }
+            if key < self.bounds.low.as_slice() {
+                break;
+            }
+            if tag.seq() <= self.seq {
+                if found.is_none() {
+                    self.key.clear();
+                    self.key.extend_from_slice(key);
+                }
+                if tag.kind() == ValueKind::Put {
+                    self.value = self.iter.value_owned();
+                }
+                found = Some(tag.kind());
+            }
+            self.iter.prev()?;
+        }
+        self.valid = found == Some(ValueKind::Put);
+        Ok(())
+    }
+}
+
+/// One end of a [`DbIterator`].
+#[derive(Default)]
+struct End {
+    /// Made when first used.
+    cursor: Option<Cursor>,
+    /// True if the cursor was sought and the entry it stands on was not returned yet.
+    pending: bool,
+}
+
+/// Walks entries in key order, from both ends; see [`Engine::iter`](super::Engine::iter).
+///
+/// [`seek`](DbIterator::seek) moves the front, [`seek_for_prev`](DbIterator::seek_for_prev) the back; a [`Cursor`] moves
+/// freely and lends keys and values without copying them.
+pub struct DbIterator {
+    source: Box<dyn Source>,
+    seq: SeqNum,
+    bounds: Bounds,
+    front: End,
+    back: End,
+    ended: bool,
+    failed: bool,
+}
+
+impl DbIterator {
+    pub(super) fn new(source: Box<dyn Source>, seq: SeqNum, bounds: Bounds) -> DbIterator {
+        let (front, back) = (End::default(), End::default());
+        DbIterator { source, seq, bounds, front, back, ended: false, failed: false }
+    }
+
+    /// Turns this iterator into a cursor over the same entries, which stands on none until a seek.
+    ///
+    /// # Errors
+    /// The engine was closed before the iterator was made.
+    pub fn into_cursor(self) -> Result<Cursor> {
+        self.open_cursor()
+    }
+
+    /// Moves the front, so that `next` returns the first entry at or after `key` that the back has not passed.
+    ///
+    /// # Errors
+    /// Damage or an I/O error of a table; the iterator is ended.
+    pub fn seek(&mut self, key: impl AsRef<[u8]>) -> Result<()> {
+        self.seek_end(true, key.as_ref())
+    }
+
+    /// Moves the back, so that `next_back` returns the last entry at or before `key` that the front has not passed.
+    ///
+    /// # Errors
+    /// As [`seek`](DbIterator::seek).
+    pub fn seek_for_prev(&mut self, key: impl AsRef<[u8]>) -> Result<()> {
+        self.seek_end(false, key.as_ref())
+    }
+
+    fn seek_end(&mut self, at_front: bool, key: &[u8]) -> Result<()> {
+        let sought = self.try_seek_end(at_front, key);
+        self.ended = sought.is_err();
+        self.failed |= sought.is_err();
+        sought
+    }
+
+    fn try_seek_end(&mut self, at_front: bool, key: &[u8]) -> Result<()> {
+        let new = if self.end_mut(at_front).cursor.is_none() { Some(self.open_cursor()?) } else { None };
+        let end = self.end_mut(at_front);
+        let cursor = end.cursor.get_or_insert_with(|| new.expect("opened because there was none"));
+        end.pending = true;
+        if at_front { cursor.seek(key) } else { cursor.seek_for_prev(key) }
+    }
+
+    fn open_cursor(&self) -> Result<Cursor> {
+        Ok(Cursor::new(self.source.open()?, self.seq, self.bounds.clone()))
+    }
+
+    fn end_mut(&mut self, at_front: bool) -> &mut End {
+        if at_front { &mut self.front } else { &mut self.back }
+    }
+
+    fn step(&mut self, at_front: bool) -> Option<Result<Entry>> {
+        if self.ended || self.failed {
+            return None;
+        }
+        match self.try_step(at_front) {
+            Ok(Some(entry)) => Some(Ok(entry)),
+            Ok(None) => {
+                self.ended = true;
+                None
+            }
+            Err(error) => {
+                self.failed = true;
+                Some(Err(error))
+            }
+        }
+    }
+
+    fn try_step(&mut self, at_front: bool) -> Result<Option<Entry>> {
+        let new = if self.end_mut(at_front).cursor.is_none() { Some(self.open_cursor()?) } else { None };
+        let (end, other) = if at_front { (&mut self.front, &self.back) } else { (&mut self.back, &self.front) };
+        match (&mut end.cursor, new) {
+            (cursor, Some(new)) => {
+                let cursor = cursor.insert(new);
+                if at_front { cursor.seek_to_first()? } else { cursor.seek_to_last()? }
+            }
+            (Some(_), None) if end.pending => {}
+            (Some(cursor), None) => {
+                if at_front {
+                    cursor.next()?
+                } else {
+                    cursor.prev()?
+                }
+            }
+            (None, None) => unreachable!("a missing cursor was opened"),
+        }
+        end.pending = false;
+        let cursor = end.cursor.as_ref().expect("just used");
+        if !cursor.valid() || other.passed(cursor.key(), !at_front) {
+            return Ok(None);
+        }
+        Ok(Some(Entry { key: cursor.key().to_vec(), value: cursor.value_owned() }))
+    }
+}
+
+impl End {
+    /// Returns true if this end, the front or the back, leaves `key` to itself.
+    fn passed(&self, key: &[u8], at_front: bool) -> bool {
+        let Some(cursor) = &self.cursor else { return false };
+        if !cursor.valid() {
+            return true;
+        }
+        match key.cmp(cursor.key()) {
+            Ordering::Equal => !self.pending,
+            Ordering::Less => at_front,
+            Ordering::Greater => !at_front,
+        }
+    }
+}
+
+impl Iterator for DbIterator {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Result<Entry>> {
+        self.step(true)
+    }
+}
+
+impl DoubleEndedIterator for DbIterator {
+    fn next_back(&mut self) -> Option<Result<Entry>> {
+        self.step(false)
+    }
+}
+
+impl std::iter::FusedIterator for DbIterator {}
+
+impl std::fmt::Debug for DbIterator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DbIterator").field("seq", &self.seq).field("bounds", &self.bounds).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefix_bounds_end_behind_the_prefix() {
+        assert_eq!(Bounds::from_prefix(b"ab").high.as_deref(), Some(&b"ac"[..]));
+        assert_eq!(Bounds::from_prefix(b"a\xff\xff").high.as_deref(), Some(&b"b"[..]));
+        assert_eq!(Bounds::from_prefix(b"\xff").high, None);
+        assert_eq!(Bounds::from_prefix(b""), Bounds::default());
+    }
+
+    #[test]
+    fn inclusive_and_exclusive_ends_become_half_open() {
+        let bounds = Bounds::from_range::<&[u8]>(&(Bound::Excluded(&b"a"[..]), Bound::Included(&b"b"[..])));
+        assert_eq!(bounds, Bounds { low: b"a\0".to_vec(), high: Some(b"b\0".to_vec()) });
+    }
+}

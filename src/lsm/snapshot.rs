@@ -1,0 +1,158 @@
+//! [`Snapshot`]: the engine as it was at one sequence number.
+//!
+//! Taken and read on any thread. The registry keeps, for each sequence number in use, a counter that its snapshots share;
+//! dropping a snapshot only decrements it, so that a drop never blocks, and the next reader of the registry forgets it.
+//!
+//! - A registered sequence number was visible when it was registered, and the registry is read under the same lock:
+//!   what a compaction drops is seen neither by a snapshot it was told of nor by one taken later.
+
+use super::db::Engine;
+use super::iterator::DbIterator;
+use super::value::Value;
+use crate::base::Result;
+use crate::base::key::SeqNum;
+use crate::env::{Env, Mutex, StdEnv};
+use std::collections::BTreeMap;
+use std::ops::RangeBounds;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The sequence numbers that snapshots hold.
+pub(super) struct SnapshotRegistry<E: Env>(Mutex<E, BTreeMap<SeqNum, Arc<AtomicU64>>>);
+
+impl<E: Env> SnapshotRegistry<E> {
+    pub(super) fn new() -> SnapshotRegistry<E> {
+        SnapshotRegistry(Mutex::<E, _>::new(BTreeMap::new()))
+    }
+
+    /// Registers what `visible` returns and counts one holder of it.
+    fn register(&self, visible: impl FnOnce() -> SeqNum) -> (SeqNum, Arc<AtomicU64>) {
+        let mut held = self.0.lock();
+        let seq = visible();
+        let holders = Arc::clone(held.entry(seq).or_default());
+        holders.fetch_add(1, Ordering::Relaxed);
+        (seq, holders)
+    }
+
+    /// Returns the sequence numbers in use, oldest first, and last what `visible` returns: the one of every later reader.
+    pub(super) fn readers(&self, visible: impl FnOnce() -> SeqNum) -> Vec<SeqNum> {
+        let mut held = self.0.lock();
+        held.retain(|_, holders| holders.load(Ordering::Acquire) > 0);
+        let mut readers: Vec<SeqNum> = held.keys().copied().collect();
+        let visible = visible();
+        if readers.last() != Some(&visible) {
+            readers.push(visible);
+        }
+        readers
+    }
+
+    /// Returns how many snapshots are alive.
+    pub(super) fn len(&self) -> u64 {
+        self.0.lock().values().map(|holders| holders.load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// A consistent view of the engine; keeps it open and its entries from being dropped.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// let db = aidb::DB::open(dir.path(), aidb::Options::default())?;
+/// db.put("key", "old")?;
+/// let snapshot = db.snapshot();
+/// db.put("key", "new")?;
+/// assert_eq!(snapshot.get("key")?.unwrap(), b"old");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Snapshot<E: Env = StdEnv> {
+    engine: Engine<E>,
+    seq: SeqNum,
+    holders: Arc<AtomicU64>,
+}
+
+impl<E: Env> Snapshot<E> {
+    pub(super) fn new(engine: Engine<E>) -> Snapshot<E> {
+        let (seq, holders) = engine.core().snapshots.register(|| engine.core().visible());
+        Snapshot { engine, seq, holders }
+    }
+
+    /// Returns the sequence number of the newest commit it sees.
+    pub fn seq(&self) -> SeqNum {
+        self.seq
+    }
+
+    /// Returns the value `key` had.
+    ///
+    /// # Errors
+    /// As [`Engine::get`].
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
+        self.engine.core().get_at(key.as_ref(), Some(self.seq))
+    }
+
+    /// Tells whether `key` had a value.
+    ///
+    /// # Errors
+    /// As [`Engine::get`].
+    pub fn contains_key(&self, key: impl AsRef<[u8]>) -> Result<bool> {
+        Ok(self.get(key)?.is_some())
+    }
+
+    /// Walks every key in order.
+    pub fn iter(&self) -> DbIterator {
+        self.range::<[u8; 0]>(..)
+    }
+
+    /// Walks the keys in `range`.
+    pub fn range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> DbIterator {
+        self.engine.core().iter_at(super::iterator::Bounds::from_range(&range), Some(self.seq))
+    }
+
+    /// Walks the keys from `low` to below `high`.
+    pub fn scan(&self, low: impl AsRef<[u8]>, high: impl AsRef<[u8]>) -> DbIterator {
+        self.range(low.as_ref()..high.as_ref())
+    }
+
+    /// Walks the keys that begin with `prefix`.
+    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> DbIterator {
+        self.engine.core().iter_at(super::iterator::Bounds::from_prefix(prefix.as_ref()), Some(self.seq))
+    }
+}
+
+impl<E: Env> Clone for Snapshot<E> {
+    fn clone(&self) -> Snapshot<E> {
+        self.holders.fetch_add(1, Ordering::Relaxed);
+        Snapshot { engine: self.engine.clone(), seq: self.seq, holders: Arc::clone(&self.holders) }
+    }
+}
+
+impl<E: Env> Drop for Snapshot<E> {
+    fn drop(&mut self) {
+        self.holders.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl<E: Env> std::fmt::Debug for Snapshot<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot").field("seq", &self.seq).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_are_the_held_numbers_and_the_visible_one() {
+        let registry = SnapshotRegistry::<StdEnv>::new();
+        let visible = |seq| move || SeqNum(seq);
+        let (_, five) = registry.register(visible(5));
+        let (_, again) = registry.register(visible(5));
+        let (_, seven) = registry.register(visible(7));
+        assert_eq!(registry.readers(visible(9)), [SeqNum(5), SeqNum(7), SeqNum(9)]);
+        five.fetch_sub(1, Ordering::Release);
+        assert_eq!(registry.readers(visible(7)), [SeqNum(5), SeqNum(7)]);
+        again.fetch_sub(1, Ordering::Release);
+        seven.fetch_sub(1, Ordering::Release);
+        assert_eq!(registry.readers(visible(9)), [SeqNum(9)]);
+        assert_eq!(registry.len(), 0);
+    }
+}

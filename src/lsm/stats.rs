@@ -1,0 +1,246 @@
+//! What an engine has done since it was opened: [`Counters`] while it runs, [`Statistics`] for the user.
+//!
+//! Counters are relaxed atomics, bumped by writers, readers and background threads; a [`Statistics`] is read from them
+//! without stopping anyone, so its fields may lie a moment apart from each other.
+
+use crate::aof::LogStats;
+use crate::base::key::SeqNum;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// One number that many threads add to.
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    #[inline]
+    pub(super) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counters of a running engine.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) write_groups: Counter,
+    pub(super) write_batches: Counter,
+    pub(super) write_operations: Counter,
+    pub(super) write_bytes: Counter,
+    pub(super) stall_delays: Counter,
+    pub(super) stall_delay_nanos: Counter,
+    pub(super) stall_stops: Counter,
+    pub(super) stall_stop_nanos: Counter,
+    pub(super) flushes: Counter,
+    pub(super) flush_bytes: Counter,
+    pub(super) compactions: Counter,
+    pub(super) compaction_moves: Counter,
+    pub(super) compaction_bytes_read: Counter,
+    pub(super) compaction_bytes_written: Counter,
+    pub(super) compaction_entries_dropped: Counter,
+    pub(super) background_errors: Counter,
+    pub(super) filter_hits: Counter,
+    pub(super) filter_misses: Counter,
+    pub(super) files_deleted: Counter,
+}
+
+/// One level of the tree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LevelStatistics {
+    /// Number of tables.
+    pub files: u64,
+    /// Bytes of the tables.
+    pub bytes: u64,
+    /// Entries of the tables, tombstones and hidden versions included.
+    pub entries: u64,
+    /// Tombstones of the tables.
+    pub tombstones: u64,
+}
+
+/// A picture of an engine; [`Display`](fmt::Display) prints it as a table.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Statistics {
+    /// Each level, the newest first.
+    pub levels: Vec<LevelStatistics>,
+    /// The newest sequence number that readers see.
+    pub visible_seq: SeqNum,
+    /// Bytes of the memtable being written.
+    pub memtable_bytes: u64,
+    /// Number of full memtables that wait for their flush.
+    pub immutable_memtables: u64,
+    /// Bytes of the full memtables.
+    pub immutable_memtable_bytes: u64,
+    /// Live snapshots.
+    pub snapshots: u64,
+    /// Commit groups; each was one log frame.
+    pub write_groups: u64,
+    /// Batches committed.
+    pub write_batches: u64,
+    /// Puts and deletes committed.
+    pub write_operations: u64,
+    /// Bytes of committed operations.
+    pub write_bytes: u64,
+    /// Writes slowed down because of compaction debt.
+    pub stall_delays: u64,
+    /// Time these writes lost.
+    pub stall_delay_time: Duration,
+    /// Writes stopped until a flush or compaction ended.
+    pub stall_stops: u64,
+    /// Time these writes lost.
+    pub stall_stop_time: Duration,
+    /// Memtables flushed.
+    pub flushes: u64,
+    /// Bytes of the tables they became.
+    pub flush_bytes: u64,
+    /// Compactions that rewrote tables.
+    pub compactions: u64,
+    /// Compactions that only moved tables one level down.
+    pub compaction_moves: u64,
+    /// Bytes that compactions read.
+    pub compaction_bytes_read: u64,
+    /// Bytes that compactions wrote.
+    pub compaction_bytes_written: u64,
+    /// Entries that compactions dropped because no reader can see them.
+    pub compaction_entries_dropped: u64,
+    /// Flushes and compactions that failed and are tried again.
+    pub background_errors: u64,
+    /// The last of these failures, if it was not overcome yet.
+    pub background_error: Option<String>,
+    /// Block lookups answered by the cache.
+    pub cache_hits: u64,
+    /// Block lookups that read the table.
+    pub cache_misses: u64,
+    /// Bytes in the cache.
+    pub cache_bytes: u64,
+    /// Table lookups that a filter saved.
+    pub filter_hits: u64,
+    /// Table lookups that a filter let through and that found nothing.
+    pub filter_misses: u64,
+    /// Obsolete files deleted.
+    pub files_deleted: u64,
+    /// The write-ahead log.
+    pub wal: LogStats,
+}
+
+impl Statistics {
+    /// Returns the bytes of all tables.
+    pub fn table_bytes(&self) -> u64 {
+        self.levels.iter().map(|level| level.bytes).sum()
+    }
+
+    /// Returns how many bytes went to the disk (log, flushes, compactions) for each byte written by the user.
+    pub fn write_amplification(&self) -> f64 {
+        let written = self.wal.bytes + self.flush_bytes + self.compaction_bytes_written;
+        if self.write_bytes == 0 { 0.0 } else { written as f64 / self.write_bytes as f64 }
+    }
+
+    /// Returns the bytes of all tables over those of the last level, an upper estimate of space amplification.
+    pub fn space_amplification(&self) -> f64 {
+        let last = self.levels.iter().rev().map(|level| level.bytes).find(|bytes| *bytes > 0);
+        last.map_or(0.0, |last| self.table_bytes() as f64 / last as f64)
+    }
+
+    /// Returns in how many places a get may have to look: memtables, level-0 tables, and one table of each level below.
+    pub fn read_amplification(&self) -> u64 {
+        let below = self.levels.iter().skip(1).filter(|level| level.files > 0).count() as u64;
+        1 + self.immutable_memtables + self.levels.first().map_or(0, |level| level.files) + below
+    }
+}
+
+impl fmt::Display for Statistics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MIB: f64 = 1048576.0;
+        writeln!(f, "level  files        MiB      entries   tombstones")?;
+        for (number, level) in self.levels.iter().enumerate() {
+            let mib = level.bytes as f64 / MIB;
+            writeln!(
+                f,
+                "{number:>5}  {:>5}  {mib:>9.2}  {:>11}  {:>11}",
+                level.files, level.entries, level.tombstones
+            )?;
+        }
+        let memtables = (self.memtable_bytes + self.immutable_memtable_bytes) as f64 / MIB;
+        writeln!(f, "memtables: {} with {memtables:.2} MiB", 1 + self.immutable_memtables)?;
+        writeln!(
+            f,
+            "writes: {} operations in {} batches in {} groups, {:.2} MiB",
+            self.write_operations,
+            self.write_batches,
+            self.write_groups,
+            self.write_bytes as f64 / MIB
+        )?;
+        writeln!(
+            f,
+            "stalls: {} slowed by {:?}, {} stopped for {:?}",
+            self.stall_delays, self.stall_delay_time, self.stall_stops, self.stall_stop_time
+        )?;
+        writeln!(f, "flushes: {}, {:.2} MiB", self.flushes, self.flush_bytes as f64 / MIB)?;
+        writeln!(
+            f,
+            "compactions: {} and {} moves, read {:.2} MiB, wrote {:.2} MiB, dropped {} entries",
+            self.compactions,
+            self.compaction_moves,
+            self.compaction_bytes_read as f64 / MIB,
+            self.compaction_bytes_written as f64 / MIB,
+            self.compaction_entries_dropped
+        )?;
+        writeln!(
+            f,
+            "reads: cache {} hits, {} misses; filter {} hits, {} misses",
+            self.cache_hits, self.cache_misses, self.filter_hits, self.filter_misses
+        )?;
+        writeln!(
+            f,
+            "log: {} frames, {:.2} MiB, {} syncs",
+            self.wal.appends,
+            self.wal.bytes as f64 / MIB,
+            self.wal.syncs
+        )?;
+        write!(
+            f,
+            "amplification: write {:.2}, space {:.2}, read {}",
+            self.write_amplification(),
+            self.space_amplification(),
+            self.read_amplification()
+        )?;
+        match &self.background_error {
+            Some(error) => write!(f, "\nbackground error: {error}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amplification_of_nothing_is_defined() {
+        let empty = Statistics::default();
+        assert_eq!(
+            (empty.write_amplification(), empty.space_amplification(), empty.read_amplification()),
+            (0.0, 0.0, 1)
+        );
+        assert!(empty.to_string().contains("amplification"));
+    }
+
+    #[test]
+    fn amplification_counts_every_place() {
+        let level = |files, bytes| LevelStatistics { files, bytes, ..LevelStatistics::default() };
+        let statistics = Statistics {
+            levels: vec![level(2, 50), level(0, 0), level(3, 100)],
+            immutable_memtables: 1,
+            write_bytes: 100,
+            flush_bytes: 150,
+            ..Statistics::default()
+        };
+        assert_eq!(statistics.read_amplification(), 5);
+        assert_eq!(statistics.space_amplification(), 1.5);
+        assert_eq!(statistics.write_amplification(), 1.5);
+    }
+}
