@@ -1,0 +1,1 @@
+//! Each test pins one behaviour of the disk.
