@@ -100,3 +100,144 @@ impl InternalIterator for Box<dyn InternalIterator> {
         (**self).value_owned()
     }
 }
+
+/// A cursor over a vector, and a walk that compares two cursors step by step.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+    use crate::base::Error;
+    use crate::base::key::{SeqNum, ValueKind, compare};
+    use proptest::prelude::*;
+    use std::path::Path;
+
+    /// The model: entries in a sorted vector.
+    pub(crate) struct VecIterator {
+        entries: Vec<(Vec<u8>, Tag, Vec<u8>)>,
+        at: Option<usize>,
+        /// Moves until it fails.
+        pub(crate) fail_after: Option<usize>,
+    }
+
+    impl VecIterator {
+        pub(crate) fn new(entries: Vec<(Vec<u8>, Tag, Vec<u8>)>) -> VecIterator {
+            VecIterator { entries, at: None, fail_after: None }
+        }
+
+        /// Makes entries from (key, sequence number, is a put), sorted and without doubles; values name their source.
+        pub(crate) fn sorted(raw: Vec<(Vec<u8>, u64, bool)>, source: u8) -> Vec<(Vec<u8>, Tag, Vec<u8>)> {
+            let entry = |(key, seq, put): (Vec<u8>, u64, bool)| {
+                let kind = if put { ValueKind::Put } else { ValueKind::Delete };
+                let value = if put { vec![source; 1 + seq as usize] } else { Vec::new() };
+                (key, Tag::new(SeqNum(seq), kind), value)
+            };
+            let mut entries: Vec<_> = raw.into_iter().map(entry).collect();
+            entries.sort_by(|a, b| compare((&a.0, a.1), (&b.0, b.1)));
+            entries.dedup_by(|a, b| (&a.0, a.1) == (&b.0, b.1));
+            entries
+        }
+
+        fn moved(&mut self, at: Option<usize>) -> Result<()> {
+            if let Some(left) = &mut self.fail_after {
+                if *left == 0 {
+                    self.at = None;
+                    return Err(Error::corruption(Path::new("vec"), 0, "fuse"));
+                }
+                *left -= 1;
+            }
+            self.at = at.filter(|at| *at < self.entries.len());
+            Ok(())
+        }
+
+        fn entry(&self) -> &(Vec<u8>, Tag, Vec<u8>) {
+            &self.entries[self.at.expect("valid")]
+        }
+    }
+
+    impl InternalIterator for VecIterator {
+        fn valid(&self) -> bool {
+            self.at.is_some()
+        }
+        fn seek_to_first(&mut self) -> Result<()> {
+            self.moved(Some(0))
+        }
+        fn seek_to_last(&mut self) -> Result<()> {
+            self.moved(self.entries.len().checked_sub(1))
+        }
+        fn seek(&mut self, key: &[u8], tag: Tag) -> Result<()> {
+            let at = self.entries.partition_point(|entry| compare((&entry.0, entry.1), (key, tag)).is_lt());
+            self.moved(Some(at))
+        }
+        fn seek_for_prev(&mut self, key: &[u8], tag: Tag) -> Result<()> {
+            let at = self.entries.partition_point(|entry| compare((&entry.0, entry.1), (key, tag)).is_le());
+            self.moved(at.checked_sub(1))
+        }
+        fn next(&mut self) -> Result<()> {
+            self.moved(self.at.map(|at| at + 1))
+        }
+        fn prev(&mut self) -> Result<()> {
+            self.moved(self.at.and_then(|at| at.checked_sub(1)))
+        }
+        fn key(&self) -> &[u8] {
+            &self.entry().0
+        }
+        fn tag(&self) -> Tag {
+            self.entry().1
+        }
+        fn value(&self) -> &[u8] {
+            &self.entry().2
+        }
+    }
+
+    /// One call on a cursor.
+    #[derive(Clone, Debug)]
+    pub(crate) enum Step {
+        First,
+        Last,
+        Seek(Vec<u8>, u64),
+        SeekForPrev(Vec<u8>, u64),
+        Next,
+        Prev,
+    }
+
+    impl Step {
+        pub(crate) fn take(&self, cursor: &mut dyn InternalIterator) -> Result<()> {
+            match self {
+                Step::First => cursor.seek_to_first(),
+                Step::Last => cursor.seek_to_last(),
+                Step::Seek(key, seq) => cursor.seek(key, Tag::seek(SeqNum(*seq))),
+                Step::SeekForPrev(key, seq) => cursor.seek_for_prev(key, Tag::new(SeqNum(*seq), ValueKind::Put)),
+                Step::Next => cursor.next(),
+                Step::Prev => cursor.prev(),
+            }
+        }
+    }
+
+    /// Sequences of calls over keys of few letters.
+    pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let key = || prop::collection::vec(0u8..3, 0..4);
+        let step = prop_oneof![
+            1 => Just(Step::First),
+            1 => Just(Step::Last),
+            2 => (key(), 0u64..6).prop_map(|(key, seq)| Step::Seek(key, seq)),
+            2 => (key(), 0u64..6).prop_map(|(key, seq)| Step::SeekForPrev(key, seq)),
+            6 => Just(Step::Next),
+            6 => Just(Step::Prev),
+        ];
+        prop::collection::vec(step, 1..60)
+    }
+
+    /// Takes `steps` on both cursors and asserts that they agree after each.
+    pub(crate) fn walk(cursor: &mut dyn InternalIterator, model: &mut dyn InternalIterator, steps: &[Step]) {
+        assert!(!cursor.valid(), "a new cursor is not valid");
+        for step in steps {
+            step.take(cursor).unwrap();
+            step.take(model).unwrap();
+            assert_eq!(cursor.valid(), model.valid(), "after {step:?}");
+            if model.valid() {
+                let (found, wanted) = ((cursor.key(), cursor.tag()), (model.key(), model.tag()));
+                assert_eq!((found, cursor.value()), (wanted, model.value()), "after {step:?}");
+                assert_eq!(&cursor.value_owned()[..], model.value());
+            }
+        }
+    }
+}

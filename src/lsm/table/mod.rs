@@ -22,7 +22,7 @@ use crate::base::key::{SeqNum, Tag};
 /// How a table is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableOptions {
-    /// Bytes of a data block before compression, 64 to 65,536, default 4,096: what one lookup reads and the cache keeps.
+    /// Bytes of a data block before compression, 64 to 32,768, default 4,096: what one lookup reads and the cache keeps.
     pub block_bytes: usize,
     /// How data blocks are compressed, default LZ4.
     pub compression: Compression,
@@ -33,6 +33,22 @@ pub struct TableOptions {
 impl Default for TableOptions {
     fn default() -> TableOptions {
         TableOptions { block_bytes: 4096, compression: Compression::Lz4, filter_bits_per_key: 15 }
+    }
+}
+
+impl TableOptions {
+    /// Smallest [`block_bytes`](Self::block_bytes).
+    pub const BLOCK_BYTES_MIN: usize = 64;
+    /// Largest [`block_bytes`](Self::block_bytes).
+    pub const BLOCK_BYTES_MAX: usize = 32 * 1024;
+    /// Largest [`filter_bits_per_key`](Self::filter_bits_per_key).
+    pub const FILTER_BITS_PER_KEY_MAX: u8 = 30;
+
+    fn check(&self) {
+        let block_bytes = self.block_bytes;
+        let in_range = (TableOptions::BLOCK_BYTES_MIN..=TableOptions::BLOCK_BYTES_MAX).contains(&block_bytes);
+        assert!(in_range, "blocks of {block_bytes} bytes");
+        assert!(self.filter_bits_per_key <= TableOptions::FILTER_BITS_PER_KEY_MAX, "too many filter bits a key");
     }
 }
 
@@ -58,3 +74,6 @@ pub struct TableInfo {
     /// The largest sequence number.
     pub seq_max: SeqNum,
 }
+
+#[cfg(test)]
+mod tests;
