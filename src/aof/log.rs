@@ -1,74 +1,492 @@
-//! The physical log: [`Log`].
+//! The physical log: [`Log`], which appends frames, makes them durable in groups, and drops old segments.
+//!
+//! Called from any number of threads; a clone is the same log. The caller holds the directory's lock.
+//!
+//! **Three places, three locks.** Frames wait in the [`Stage`] (append lock: a copy and two checksums, no I/O), are
+//! handed to the operating system as one write (I/O lock), and become durable by a data sync (sync lock), during which both
+//! others are free. Order: I/O, then append or sync; the directory of segments last.
+//!
+//! **Group commit.** [`Log::sync_to`] makes one thread the leader: it gathers for a moment, takes what is staged, writes
+//! it and syncs. Who arrives meanwhile waits and forms the next group. *Gathering:* the leader steps aside up to 30 times
+//! until as many have arrived as in recent groups; threads that the last sync woke up come back within microseconds, and
+//! a sync takes a hundred.
+//!
+//! **Invariants**
+//! - `durable <= written <= end`; each only grows. Acknowledgements follow positions (R8).
+//! - A segment is durable before the next one has a name (R4), and the next one's name before a byte of it (R5).
+//! - One sync at a time: a failure is reported to one caller only by some systems, and must be seen by all.
+//! - After a failed write or sync nothing is written, synced or acknowledged any more (R7).
+//! - No byte before `written` is written again.
+//!
+//! **Limits:** a frame of [`BATCH_BYTES_MAX`]; positions of 63 bits.
 
+use super::format::{FRAME_BYTES, FrameKind};
+use super::recovery::{self, Recovered};
+use super::segment::{Closed, SegmentFile, Segments};
+use super::stage::{Batch, Stage};
 use super::types::{Append, Frame, LogOptions, LogStats, Lsn, RecoveryReport};
+use crate::base::checksum::crc32c;
+use crate::base::limits::BATCH_BYTES_MAX;
 use crate::base::{Error, Result};
-use crate::env::Env;
+use crate::env::{Condvar, DiskFile, Env, EnvCondvar, Mutex, SyncKind};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// The physical log in one directory. Cheap to clone; clones are the same log.
-#[derive(Clone)]
-pub struct Log<E: Env>(Arc<E>);
+/// From this size a payload goes to the operating system without a copy.
+const DIRECT_BYTES: usize = 256 << 10;
+/// How often a leader steps aside for its group.
+const GATHER_STEPS: u32 = 30;
 
-#[expect(clippy::todo, reason = "signatures land before their bodies")]
+/// The physical log in one directory.
+///
+/// # Durability
+/// Appended frames survive a process crash once [`write_out`](Log::write_out) returned, and a power loss once
+/// [`sync_to`](Log::sync_to) returned. Of the others a prefix survives. Dropping a log does neither.
+pub struct Log<E: Env>(Arc<Inner<E>>);
+
+impl<E: Env> Clone for Log<E> {
+    fn clone(&self) -> Log<E> {
+        Log(self.0.clone())
+    }
+}
+
+struct Inner<E: Env> {
+    env: E,
+    options: LogOptions,
+    stage: Mutex<E, Stage>,
+    io: Mutex<E, Io<E>>,
+    syncing: Mutex<E, ()>,
+    segments: Mutex<E, Segments<E>>,
+    group: Mutex<E, Group>,
+    group_done: Condvar<E>,
+    poison: Mutex<E, Option<Error>>,
+    is_poisoned: AtomicBool,
+    end: AtomicU64,
+    durable: AtomicU64,
+    /// Threads that entered `sync_to` since the last group was taken.
+    arrived: AtomicU64,
+    stats: Counters,
+}
+
+/// The segment being written.
+struct Io<E: Env> {
+    active: Arc<SegmentFile<E>>,
+    file_bytes: u64,
+    written: u64,
+    batch: Batch,
+}
+
+/// Who leads.
+#[derive(Default)]
+struct Group {
+    led: bool,
+    /// How many threads recent syncs have served.
+    size: u64,
+}
+
+#[derive(Default)]
+struct Counters {
+    appends: AtomicU64,
+    bytes: AtomicU64,
+    writes: AtomicU64,
+    syncs: AtomicU64,
+    rolls: AtomicU64,
+    recycled: AtomicU64,
+    marks: AtomicU64,
+}
+
+fn count(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
+}
+
 impl<E: Env> Log<E> {
-    /// Opens the log in `dir`, creating it if the directory is empty, and hands every frame to `replay` in order.
+    /// Opens the log in `dir`, creating it if there is none, and hands every kept frame to `replay`, oldest first.
+    ///
+    /// What `replay` sees is durable. A torn tail is cut off and reported. The caller holds the lock of `dir` or of a
+    /// directory above.
+    ///
+    /// # Errors
+    /// [`Corruption`](crate::ErrorKind::Corruption) names file and offset of what is damaged or missing; an error of
+    /// `replay` is passed on. Nothing is lost by a failed open: it may be tried again.
     pub fn open(
-        _env: E,
-        _dir: &Path,
-        _options: LogOptions,
-        _replay: &mut dyn FnMut(Frame<'_>) -> Result<()>,
+        env: E,
+        dir: &Path,
+        options: LogOptions,
+        replay: &mut dyn FnMut(Frame<'_>) -> Result<()>,
     ) -> Result<(Log<E>, RecoveryReport)> {
-        todo!()
+        options.validate()?;
+        let Recovered { segments, active, position, report } = recovery::recover(&env, dir, &options, replay)?;
+        let stage = Stage::new(position, options.segment_bytes, options.ids_contiguous);
+        let io = Io {
+            active: Arc::new(active.segment),
+            file_bytes: active.file_bytes,
+            written: position.end,
+            batch: Batch::default(),
+        };
+        let inner = Inner {
+            options,
+            stage: Mutex::<E, _>::new(stage),
+            io: Mutex::<E, _>::new(io),
+            syncing: Mutex::<E, _>::new(()),
+            segments: Mutex::<E, _>::new(segments),
+            group: Mutex::<E, _>::new(Group::default()),
+            group_done: Condvar::<E>::default(),
+            poison: Mutex::<E, _>::new(None),
+            is_poisoned: AtomicBool::new(false),
+            end: AtomicU64::new(position.end),
+            durable: AtomicU64::new(position.end),
+            arrived: AtomicU64::new(0),
+            stats: Counters::default(),
+            env,
+        };
+        Ok((Log(Arc::new(inner)), report))
     }
 
-    /// Stages a frame and returns where it ends.
-    pub fn append(&self, _append: &Append<'_>) -> Result<Lsn> {
-        todo!()
+    /// Stages a frame and returns where it ends, for [`sync_to`](Self::sync_to).
+    ///
+    /// It reaches the operating system with the next [`write_out`](Self::write_out) or `sync_to`, or when
+    /// [`buffer_bytes`](LogOptions::buffer_bytes) are staged. Frames of 256 KiB and more are written at once.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an empty or too long payload, a kind that is the log's
+    /// own, or an id that does not continue; [`Poisoned`](crate::ErrorKind::Poisoned), [`Closed`](crate::ErrorKind::Closed);
+    /// or what the write met.
+    pub fn append(&self, append: &Append<'_>) -> Result<Lsn> {
+        let inner = &*self.0;
+        let len = append.parts.iter().fold(0usize, |sum, part| sum.saturating_add(part.len()));
+        if len == 0 || len > BATCH_BYTES_MAX || !append.kind.is_callers() {
+            let what = format_args!("frame of kind {:?} with {len} bytes (1..={BATCH_BYTES_MAX})", append.kind);
+            return Err(Error::invalid_argument(what));
+        }
+        inner.check()?;
+        let crc = crc32c(&[], append.parts);
+        let end = if len >= DIRECT_BYTES {
+            inner.append_direct(append, crc)?
+        } else {
+            let mut stage = inner.stage.lock();
+            if stage.closed {
+                return Err(Error::closed());
+            }
+            let end = stage.push(&inner.env, append, crc, inner.durable.load(Ordering::Acquire))?;
+            inner.end.store(end, Ordering::Release);
+            let full = stage.len() >= inner.options.buffer_bytes;
+            drop(stage);
+            if full {
+                inner.write_to(end)?;
+            }
+            end
+        };
+        count(&inner.stats.appends, 1);
+        count(&inner.stats.bytes, super::format::frame_bytes(len as u64));
+        Ok(Lsn(end))
     }
 
-    /// Hands everything staged to the operating system.
+    /// Hands everything staged before the call to the operating system, where it survives the process.
+    ///
+    /// # Errors
+    /// What the write met; the log is poisoned then.
     pub fn write_out(&self) -> Result<()> {
-        todo!()
+        self.0.write_to(self.0.end.load(Ordering::Acquire))
     }
 
-    /// Returns once everything before `end` is durable.
-    pub fn sync_to(&self, _end: Lsn) -> Result<()> {
-        todo!()
+    /// Returns once everything before `end` survives a power loss; one sync serves all threads that wait for one.
+    ///
+    /// # Errors
+    /// What the write or sync met, or [`Poisoned`](crate::ErrorKind::Poisoned): whether the frames survive is then unknown
+    /// until the log is opened again.
+    ///
+    /// # Panics
+    /// If `end` was not yet appended.
+    pub fn sync_to(&self, end: Lsn) -> Result<()> {
+        let inner = &*self.0;
+        assert!(end.0 <= inner.end.load(Ordering::Acquire), "sync_to({end}) is past the end of the log");
+        if inner.durable.load(Ordering::Acquire) >= end.0 {
+            return Ok(());
+        }
+        inner.arrived.fetch_add(1, Ordering::Relaxed);
+        let mut group = inner.group.lock();
+        loop {
+            if inner.durable.load(Ordering::Acquire) >= end.0 {
+                return Ok(());
+            }
+            inner.check()?;
+            if group.led {
+                inner.group_done.wait(&mut group);
+                continue;
+            }
+            group.led = true;
+            let size = group.size;
+            drop(group);
+            let led = inner.lead(size);
+            group = inner.group.lock();
+            group.led = false;
+            // Shrinks slowly: a thread that was late once is still expected.
+            group.size =
+                led.as_ref().map_or(0, |served| (*served).max(size - size.saturating_sub(*served).div_ceil(4)));
+            inner.group_done.notify_all();
+            led?;
+        }
     }
 
-    /// Writes a MARK if everything is durable and no frame says so yet; call it when idle. Does not sync.
+    /// Writes a MARK if everything is durable and no frame says so yet; to be called when the log is idle.
+    ///
+    /// A MARK lets recovery tell damage in the last frames from a torn write. It is not synced.
+    ///
+    /// # Errors
+    /// What the write met.
     pub fn mark(&self) -> Result<()> {
-        todo!()
+        let inner = &*self.0;
+        inner.check()?;
+        let end = {
+            let mut stage = inner.stage.lock();
+            if stage.closed {
+                return Ok(());
+            }
+            inner.stage_mark(&mut stage)?
+        };
+        inner.write_to(end)
     }
 
     /// Returns where the next frame will begin.
     pub fn end(&self) -> Lsn {
-        todo!()
+        Lsn(self.0.end.load(Ordering::Acquire))
     }
 
-    /// Returns up to where the log survives a power loss. Positions kept elsewhere must not be above it.
+    /// Returns up to where the log survives a power loss.
+    ///
+    /// A position kept elsewhere must not be above it: after a power loss the log continues from where it ended, and
+    /// later frames would take positions that are taken for old.
     pub fn durable(&self) -> Lsn {
-        todo!()
+        Lsn(self.0.durable.load(Ordering::Acquire))
     }
 
-    /// Drops whole segments that end at or before `lsn`.
-    pub fn truncate_before(&self, _lsn: Lsn) -> Result<()> {
-        todo!()
+    /// Drops whole segments that end at or before `lsn`; the segment being written stays.
+    ///
+    /// Durable when it returns. Costs a directory sync for each dropped segment.
+    ///
+    /// # Errors
+    /// What the directory met; the log is poisoned then.
+    pub fn truncate_before(&self, lsn: Lsn) -> Result<()> {
+        let inner = &*self.0;
+        inner.check()?;
+        let mut segments = inner.segments.lock();
+        let dropped = segments.drop_before(lsn.0).and_then(|_| segments.ensure_reserve());
+        drop(segments);
+        dropped.map_err(|error| inner.fail(error))
     }
 
     /// Returns why the log refuses writes, if it does.
     pub fn poisoned(&self) -> Option<Error> {
-        todo!()
+        self.0.check().err()
     }
 
     /// Returns the counters.
     pub fn stats(&self) -> LogStats {
-        todo!()
+        let stats = &self.0.stats;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        LogStats {
+            appends: read(&stats.appends),
+            bytes: read(&stats.bytes),
+            writes: read(&stats.writes),
+            syncs: read(&stats.syncs),
+            rolls: read(&stats.rolls),
+            recycled: read(&stats.recycled),
+            marks: read(&stats.marks),
+        }
     }
 
-    /// Makes everything durable, writes a MARK and refuses further appends.
+    /// Refuses further appends, makes everything durable and writes a MARK. Closing again does nothing.
+    ///
+    /// # Errors
+    /// As [`sync_to`](Self::sync_to).
     pub fn close(&self) -> Result<()> {
-        todo!()
+        let inner = &*self.0;
+        let end = {
+            let mut stage = inner.stage.lock();
+            stage.closed = true;
+            stage.end()
+        };
+        self.sync_to(Lsn(end))?;
+        let end = inner.stage_mark(&mut inner.stage.lock())?;
+        self.sync_to(Lsn(end))
     }
 }
+
+impl<E: Env> Inner<E> {
+    /// Fails if an earlier write or sync did.
+    fn check(&self) -> Result<()> {
+        if !self.is_poisoned.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        match &*self.poison.lock() {
+            Some(cause) => Err(Error::poisoned(cause)),
+            None => unreachable!("the flag is set after the cause"),
+        }
+    }
+
+    /// Poisons the log because of `error` and returns it.
+    fn fail(&self, error: Error) -> Error {
+        self.env.reached("aof.poison");
+        self.poison.lock().get_or_insert(error.clone());
+        self.is_poisoned.store(true, Ordering::Release);
+        error
+    }
+
+    fn stage_mark(&self, stage: &mut Stage) -> Result<u64> {
+        let durable = self.durable.load(Ordering::Acquire);
+        if !stage.needs_mark(durable) {
+            return Ok(stage.end());
+        }
+        self.env.reached("aof.mark");
+        count(&self.stats.marks, 1);
+        let end = stage.push_mark(&self.env, durable)?;
+        self.end.store(end, Ordering::Release);
+        Ok(end)
+    }
+
+    /// Appends a large frame: what is staged goes first, then the payload from where it lies.
+    fn append_direct(&self, append: &Append<'_>, crc: u32) -> Result<u64> {
+        let mut io = self.io.lock();
+        self.check()?;
+        let (mut lsn, end) = {
+            let mut stage = self.stage.lock();
+            if stage.closed {
+                return Err(Error::closed());
+            }
+            let frame = stage.push_direct(&self.env, append, crc, self.durable.load(Ordering::Acquire))?;
+            stage.take(&mut io.batch);
+            self.end.store(frame.1, Ordering::Release);
+            frame
+        };
+        self.env.reached("aof.direct");
+        // The frame's header is the last of the batch.
+        self.write_batch(&mut io)?;
+        assert_eq!(io.written, lsn, "a payload follows its header");
+        for part in append.parts {
+            self.write(&mut io, part, lsn)?;
+            lsn += part.len() as u64;
+        }
+        assert!(lsn <= end && end - lsn < 8, "a frame ends with its padding");
+        io.written = end;
+        Ok(end)
+    }
+
+    /// Writes everything before `target`.
+    fn write_to(&self, target: u64) -> Result<()> {
+        let mut io = self.io.lock();
+        self.drain(&mut io, target)
+    }
+
+    fn drain(&self, io: &mut Io<E>, target: u64) -> Result<()> {
+        while io.written < target {
+            self.check()?;
+            self.stage.lock().take(&mut io.batch);
+            self.write_batch(io)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the batch, beginning segments where it says so.
+    fn write_batch(&self, io: &mut Io<E>) -> Result<()> {
+        let mut batch = std::mem::take(&mut io.batch);
+        assert!(batch.bytes.is_empty() || batch.start == io.written, "batches follow each other");
+        let end = batch.start + batch.bytes.len() as u64;
+        loop {
+            if let Some(cut) = batch.cuts.pop_front_if(|cut| cut.base_lsn == io.written) {
+                self.roll(io, &cut)?;
+            }
+            if io.written == end {
+                break;
+            }
+            let stop = batch.cuts.front().map_or(end, |cut| cut.base_lsn);
+            assert!(io.written < stop && stop <= end, "cuts lie within their batch");
+            let range = (io.written - batch.start) as usize..(stop - batch.start) as usize;
+            self.write(io, &batch.bytes[range], io.written)?;
+            io.written = stop;
+        }
+        assert!(batch.cuts.is_empty(), "a cut is followed by a frame");
+        batch.bytes.clear();
+        io.batch = batch;
+        Ok(())
+    }
+
+    fn write(&self, io: &mut Io<E>, bytes: &[u8], lsn: u64) -> Result<()> {
+        count(&self.stats.writes, 1);
+        let written = io.active.write(bytes, lsn, io.file_bytes, self.options.segment_bytes);
+        io.file_bytes = written.map_err(|error| self.fail(error))?;
+        Ok(())
+    }
+
+    /// Ends the active segment and begins the one of `cut`.
+    fn roll(&self, io: &mut Io<E>, cut: &super::format::SegmentHeader) -> Result<()> {
+        self.env.reached("aof.roll");
+        let old = &io.active;
+        assert_eq!(cut.segment_no, old.header.segment_no + 1, "segments are numbered without a gap");
+        self.sync(old, cut.base_lsn, "aof_roll_without_sync")?;
+        let closed = Closed {
+            number: old.header.segment_no,
+            base_lsn: old.header.base_lsn,
+            end_lsn: cut.base_lsn,
+            file_bytes: io.file_bytes,
+        };
+        let mut segments = self.segments.lock();
+        let made = segments.make(cut, false, &mut |_| Ok(())).map_err(|error| self.fail(error))?;
+        segments.closed.push_back(closed);
+        drop(segments);
+        assert_eq!(made.end_lsn, io.written, "a segment begins where the one before ends");
+        count(&self.stats.rolls, 1);
+        count(&self.stats.recycled, u64::from(made.recycled));
+        io.active = Arc::new(made.segment);
+        io.file_bytes = made.file_bytes;
+        Ok(())
+    }
+
+    /// Leads a group; returns how many threads it served.
+    fn lead(&self, size: u64) -> Result<u64> {
+        for _ in 0..GATHER_STEPS {
+            if self.arrived.load(Ordering::Relaxed) >= size {
+                break;
+            }
+            self.env.relax();
+        }
+        let (served, active, target) = {
+            let mut io = self.io.lock();
+            let served = self.arrived.swap(0, Ordering::Relaxed);
+            let target = self.end.load(Ordering::Acquire);
+            self.drain(&mut io, target)?;
+            (served, io.active.clone(), io.written)
+        };
+        if served > 1 {
+            self.env.reached("aof.group");
+        }
+        self.sync(&active, target, "aof_ack_before_sync")?;
+        Ok(served)
+    }
+
+    /// Makes everything before `target` durable, which ends in `file`. `skip` names the planted bug that does not.
+    fn sync(&self, file: &SegmentFile<E>, target: u64, skip: &'static str) -> Result<()> {
+        let _one_at_a_time = self.syncing.lock();
+        self.check()?;
+        if self.durable.load(Ordering::Acquire) >= target {
+            // A roll has overtaken this group.
+            self.env.reached("aof.sync_overtaken");
+            return Ok(());
+        }
+        if !self.env.planted(skip) {
+            count(&self.stats.syncs, 1);
+            match file.file.sync(SyncKind::Data) {
+                Err(error) if !self.env.planted("aof_ignore_sync_error") => {
+                    return Err(self.fail(Error::io("sync", &file.path, error)));
+                }
+                _ => {}
+            }
+        }
+        let target = if self.env.planted("aof_ack_later_appends") { self.end.load(Ordering::Acquire) } else { target };
+        let before = self.durable.fetch_max(target, Ordering::AcqRel);
+        assert!(before <= target && target <= self.end.load(Ordering::Acquire), "what is durable was appended");
+        Ok(())
+    }
+}
+
+const _: () = assert!(DIRECT_BYTES > FRAME_BYTES && FrameKind::Data as u8 != 0);

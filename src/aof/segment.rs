@@ -1,0 +1,309 @@
+//! One segment file that is being written, and the directory of all of them.
+//!
+//! [`SegmentFile`] is written under the log's I/O lock and synced outside it. [`Segments`] is behind a lock of its own,
+//! taken at rolls and truncations only.
+//!
+//! **Making a segment** (rules R4, R5): take a file under a spare name; write and sync its header (and the copied tail);
+//! rename it to its segment name; sync the directory. Until the rename the directory holds no trace of it, afterwards it
+//! is complete: a bad header in a segment file is damage, never a torn creation.
+//!
+//! **Which file:** a dropped segment, whose blocks are allocated (a sync of overwritten bytes costs a third of one that
+//! grows the file); else a new one, filled with zeros some way ahead of the writes; and if the device is full, the
+//! reserve: the last spare, which is kept for just that, so that a full disk still opens (rule R9).
+
+use super::format::{ALIGN, HEADER_BYTES, Place, SegmentHeader};
+use super::names::{segment_name, spare_name};
+use crate::base::{Error, ErrorKind, Result};
+use crate::env::{Disk, DiskFile, Env, OpenMode, SyncKind};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+
+/// Zeros written ahead: at first, and at most at a time.
+const AHEAD_BYTES_MIN: u64 = 64 << 10;
+const AHEAD_BYTES_MAX: u64 = 4 << 20;
+/// What a copy buffers.
+const COPY_BYTES: usize = 256 << 10;
+
+type FileOf<E> = <<E as Env>::Disk as Disk>::File;
+
+/// Returns the place of the frame at `lsn` in the segment of `header`.
+pub(super) fn frame_place<E: Env>(env: &E, header: &SegmentHeader, lsn: u64) -> Place {
+    if env.planted("aof_no_lsn_in_crc") { Place::default() } else { header.place(lsn) }
+}
+
+/// Returns sixteen random bytes.
+pub(super) fn random_bytes<E: Env>(env: &E) -> [u8; 16] {
+    let mut out = [0; 16];
+    let words = [env.rand_u64(), env.rand_u64()];
+    for (at, byte) in out.iter_mut().enumerate() {
+        *byte = (words[at / 8] >> (at % 8 * 8)) as u8;
+    }
+    out
+}
+
+/// An open segment.
+pub(super) struct SegmentFile<E: Env> {
+    pub(super) file: FileOf<E>,
+    pub(super) path: PathBuf,
+    pub(super) header: SegmentHeader,
+}
+
+impl<E: Env> SegmentFile<E> {
+    /// Returns the offset of `lsn` in the file.
+    pub(super) fn offset(&self, lsn: u64) -> u64 {
+        assert!(lsn >= self.header.base_lsn, "a position lies in its segment");
+        HEADER_BYTES as u64 + (lsn - self.header.base_lsn)
+    }
+
+    /// Writes `bytes` at `lsn`; then, where the file ends, zeros ahead. Returns the file's new length.
+    pub(super) fn write(&self, bytes: &[u8], lsn: u64, file_bytes: u64, segment_bytes: u64) -> Result<u64> {
+        let offset = self.offset(lsn);
+        let end = offset + bytes.len() as u64;
+        self.file.write_at(bytes, offset).map_err(|error| Error::io("write", &self.path, error))?;
+        if end.next_multiple_of(ALIGN) <= file_bytes {
+            return Ok(file_bytes);
+        }
+        let step = file_bytes.clamp(AHEAD_BYTES_MIN, AHEAD_BYTES_MAX);
+        let ahead = end.next_multiple_of(step).min(segment_bytes).max(end.next_multiple_of(ALIGN));
+        self.zero(end, ahead)?;
+        Ok(ahead)
+    }
+
+    fn zero(&self, from: u64, to: u64) -> Result<()> {
+        const ZEROS: &[u8] = &[0; AHEAD_BYTES_MIN as usize];
+        let mut at = from;
+        while at < to {
+            let count = (to - at).min(ZEROS.len() as u64);
+            self.file.write_at(&ZEROS[..count as usize], at).map_err(|error| Error::io("write", &self.path, error))?;
+            at += count;
+        }
+        Ok(())
+    }
+}
+
+/// Gathers frames and writes them in large pieces: the copy of a recovered tail.
+pub(super) struct TailWriter<'s, E: Env> {
+    segment: &'s SegmentFile<E>,
+    buffer: Vec<u8>,
+    lsn: u64,
+}
+
+impl<E: Env> TailWriter<'_, E> {
+    /// Adds bytes behind those before.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= COPY_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    /// Adds the zeros that end a frame.
+    pub(super) fn pad(&mut self) {
+        let padding = self.lsn().next_multiple_of(ALIGN) - self.lsn();
+        self.buffer.resize(self.buffer.len() + padding as usize, 0);
+    }
+
+    /// Returns the header of the segment.
+    pub(super) fn header(&self) -> &SegmentHeader {
+        &self.segment.header
+    }
+
+    /// Returns where the next byte goes.
+    pub(super) fn lsn(&self) -> u64 {
+        self.lsn + self.buffer.len() as u64
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let file = &self.segment.file;
+        file.write_at(&self.buffer, self.segment.offset(self.lsn))
+            .map_err(|error| Error::io("write", &self.segment.path, error))?;
+        self.lsn += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+/// A segment that is no longer written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Closed {
+    pub(super) number: u64,
+    pub(super) base_lsn: u64,
+    pub(super) end_lsn: u64,
+    pub(super) file_bytes: u64,
+}
+
+/// A segment ready to be written, with the length of its file and where its frames end.
+pub(super) struct Made<E: Env> {
+    pub(super) segment: SegmentFile<E>,
+    pub(super) file_bytes: u64,
+    pub(super) end_lsn: u64,
+    pub(super) recycled: bool,
+}
+
+/// What fills a new segment before it gets its name.
+pub(super) type Fill<'a, E> = &'a mut dyn FnMut(&mut TailWriter<'_, E>) -> Result<()>;
+
+/// The files of a log, except the one being written.
+pub(super) struct Segments<E: Env> {
+    pub(super) env: E,
+    pub(super) dir: PathBuf,
+    pub(super) segment_bytes: u64,
+    pub(super) spares_max: usize,
+    /// Oldest first, back to back; durable to their ends.
+    pub(super) closed: VecDeque<Closed>,
+    /// Number and length; the shortest is the reserve.
+    pub(super) spares: Vec<(u64, u64)>,
+    pub(super) spare_next: u64,
+}
+
+impl<E: Env> Segments<E> {
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Makes the segment of `header`, filled by `fill`, durable in every respect.
+    ///
+    /// # Errors
+    /// With [`ErrorKind::NoSpace`] nothing has changed that a later attempt or open would mind.
+    pub(super) fn make(&mut self, header: &SegmentHeader, use_reserve: bool, fill: Fill<'_, E>) -> Result<Made<E>> {
+        let keep = if use_reserve { 0 } else { 1 };
+        // Longest first, so that the short reserve stays.
+        self.spares.sort_unstable_by_key(|(number, bytes)| (*bytes, *number));
+        let spare = if self.spares.len() > keep { self.spares.pop() } else { None };
+        let recycled = spare.is_some();
+        let (number, file_bytes) = spare.unwrap_or((self.spare_next, 0));
+        let path = self.path(&spare_name(number));
+        let mode = if recycled { OpenMode::ReadWrite } else { OpenMode::CreateNew };
+        let file = self.env.disk().open(&path, mode).map_err(|error| Error::io("open", &path, error))?;
+        self.spare_next = self.spare_next.max(number + 1);
+        let mut segment: SegmentFile<E> = SegmentFile { file, path, header: *header };
+        match self.fill(&segment, file_bytes, fill) {
+            Ok((file_bytes, end_lsn)) => {
+                segment.path = self.name(&segment)?;
+                Ok(Made { segment, file_bytes, end_lsn, recycled })
+            }
+            Err(error) => {
+                if recycled {
+                    self.spares.push((number, file_bytes));
+                } else {
+                    // Gives its space back; if this fails the next open finds one spare more.
+                    let _ = self.env.disk().remove(&segment.path);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes header and tail, and syncs them.
+    fn fill(&self, segment: &SegmentFile<E>, file_bytes: u64, fill: Fill<'_, E>) -> Result<(u64, u64)> {
+        let at = |error| Error::io("write", &segment.path, error);
+        segment.file.write_at(&segment.header.encode(), 0).map_err(at)?;
+        let base_lsn = segment.header.base_lsn;
+        let mut writer = TailWriter { segment, buffer: Vec::new(), lsn: base_lsn };
+        fill(&mut writer)?;
+        writer.flush()?;
+        let end_lsn = writer.lsn;
+        let end = segment.offset(end_lsn);
+        let ahead = (end + 1).next_multiple_of(AHEAD_BYTES_MIN).min(self.segment_bytes).max(end).max(file_bytes);
+        segment.zero(end.max(file_bytes), ahead)?;
+        segment.file.sync(SyncKind::All).map_err(|error| Error::io("sync", &segment.path, error))?;
+        assert!(end_lsn.is_multiple_of(ALIGN), "a tail is whole frames");
+        Ok((ahead, end_lsn))
+    }
+
+    /// Gives a complete file its segment name, replacing an unneeded segment of the same number.
+    fn name(&self, segment: &SegmentFile<E>) -> Result<PathBuf> {
+        let path = self.path(&segment_name(segment.header.segment_no));
+        self.env.disk().rename(&segment.path, &path).map_err(|error| Error::io("rename", &segment.path, error))?;
+        if !self.env.planted("aof_no_dir_sync_on_roll") {
+            self.sync_dir()?;
+        }
+        Ok(path)
+    }
+
+    /// Makes the reserve if no spare is there; a full disk is no error.
+    pub(super) fn ensure_reserve(&mut self) -> Result<()> {
+        if !self.spares.is_empty() {
+            return Ok(());
+        }
+        let (number, bytes) = (self.spare_next, AHEAD_BYTES_MIN.min(self.segment_bytes));
+        let path = self.path(&spare_name(number));
+        match self.make_reserve(&path, bytes) {
+            Ok(()) => {
+                self.spares.push((number, bytes));
+                self.spare_next += 1;
+                Ok(())
+            }
+            Err(error) if *error.kind() == ErrorKind::NoSpace => {
+                self.env.reached("aof.no_reserve");
+                let _ = self.env.disk().remove(&path);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn make_reserve(&self, path: &Path, bytes: u64) -> Result<()> {
+        let opened = self.env.disk().open(path, OpenMode::CreateNew);
+        let file = opened.map_err(|error| Error::io("create", path, error))?;
+        let segment: SegmentFile<E> = SegmentFile { file, path: path.to_path_buf(), header: SegmentHeader::default() };
+        segment.zero(0, bytes)?;
+        segment.file.sync(SyncKind::All).map_err(|error| Error::io("sync", path, error))
+    }
+
+    /// Drops or recycles segments that end at or before `lsn`; returns how many.
+    ///
+    /// One directory sync each: a power loss must neither leave a hole in the chain nor an old name on a file that is
+    /// already being written over.
+    pub(super) fn drop_before(&mut self, lsn: u64) -> Result<u64> {
+        let mut dropped = 0;
+        while let Some(oldest) = self.closed.front() {
+            let end = if self.env.planted("aof_truncate_too_far") { oldest.base_lsn + 1 } else { oldest.end_lsn };
+            if end > lsn {
+                break;
+            }
+            let next = self.closed.get(1).map_or(oldest.end_lsn, |next| next.base_lsn);
+            assert_eq!(next, oldest.end_lsn, "closed segments lie back to back");
+            let path = self.path(&segment_name(oldest.number));
+            // The reserve stays beside the spares.
+            if self.spares.len() <= self.spares_max && oldest.file_bytes <= 2 * self.segment_bytes {
+                self.env.reached("aof.recycle");
+                let spare = (self.spare_next, oldest.file_bytes);
+                let to = self.path(&spare_name(spare.0));
+                self.env.disk().rename(&path, &to).map_err(|error| Error::io("rename", &path, error))?;
+                self.spare_next += 1;
+                self.sync_dropped()?;
+                self.spares.push(spare);
+            } else {
+                self.env.disk().remove(&path).map_err(|error| Error::io("remove", &path, error))?;
+                self.sync_dropped()?;
+            }
+            self.closed.pop_front();
+            dropped += 1;
+        }
+        Ok(dropped)
+    }
+
+    fn sync_dropped(&self) -> Result<()> {
+        if self.env.planted("aof_recycle_before_dir_sync") { Ok(()) } else { self.sync_dir() }
+    }
+
+    /// Removes spares beyond what is kept: crashes leave some.
+    pub(super) fn drop_spares(&mut self) -> Result<()> {
+        self.spares.sort_unstable_by_key(|(number, bytes)| (*bytes, *number));
+        while self.spares.len() > self.spares_max + 1 {
+            let Some((number, _)) = self.spares.pop() else { break };
+            self.remove_spare(number)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the spare name `number`.
+    pub(super) fn remove_spare(&self, number: u64) -> Result<()> {
+        let path = self.path(&spare_name(number));
+        self.env.disk().remove(&path).map_err(|error| Error::io("remove", &path, error))
+    }
+
+    /// Syncs the directory.
+    pub(super) fn sync_dir(&self) -> Result<()> {
+        self.env.disk().sync_dir(&self.dir).map_err(|error| Error::io("sync", &self.dir, error))
+    }
+}

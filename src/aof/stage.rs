@@ -1,0 +1,209 @@
+//! The frames that were appended and not yet handed to the operating system.
+//!
+//! Appending threads fill a [`Stage`] under the append lock: one copy and two short checksums a frame, no I/O. Whoever
+//! holds the I/O lock takes its content as a [`Batch`] and leaves an empty buffer.
+//!
+//! Positions do not depend on files, so staging runs on across the end of a segment: it notes a [`Cut`] and goes on; the
+//! new segment is made when the writer gets there.
+//!
+//! **Invariants:** `start + bytes.len() == end`; cuts lie in `start..=end`, ascending; no frame crosses a cut; times never
+//! go back; no frame claims more as durable than is before itself.
+
+use super::format::{ALIGN, FRAME_BYTES, FrameHeader, FrameKind, HEADER_BYTES, SegmentHeader, frame_bytes};
+use super::segment::{frame_place, random_bytes};
+use super::types::Append;
+use crate::base::checksum::crc32c;
+use crate::base::{Error, Result};
+use crate::env::Env;
+use std::collections::VecDeque;
+
+/// Payload of a MARK.
+pub(super) const MARK_PAYLOAD: [u8; 8] = [0; 8];
+
+/// The frames between the last hand-over and the end of the log.
+pub(super) struct Stage {
+    /// The frames.
+    bytes: Vec<u8>,
+    /// Headers of segments to begin, by base LSN.
+    cuts: VecDeque<SegmentHeader>,
+    /// Position of the first byte.
+    start: u64,
+    /// Where the next frame begins.
+    end: u64,
+    /// The segment of the next frame.
+    segment: SegmentHeader,
+    /// Time of the group.
+    ts: u64,
+    /// Id of the next record, if ids are contiguous.
+    next_id: u64,
+    /// Highest position that a frame claims as durable.
+    claimed: u64,
+    /// End of the last frame that is not a MARK.
+    content_end: u64,
+    /// Set once: no more appends.
+    pub(super) closed: bool,
+    segment_bytes: u64,
+    ids_contiguous: bool,
+}
+
+/// What was taken out of a stage.
+#[derive(Default)]
+pub(super) struct Batch {
+    /// The frames.
+    pub(super) bytes: Vec<u8>,
+    /// Position of the first byte.
+    pub(super) start: u64,
+    /// Segments to begin on the way.
+    pub(super) cuts: VecDeque<SegmentHeader>,
+}
+
+/// Where the log stands when staging begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Position {
+    /// End of the log; everything before is durable.
+    pub(super) end: u64,
+    /// The segment being written.
+    pub(super) segment: SegmentHeader,
+    /// Time of the last frame.
+    pub(super) ts: u64,
+    /// Id of the next record.
+    pub(super) next_id: u64,
+    /// Highest position that a frame claims as durable.
+    pub(super) claimed: u64,
+    /// End of the last frame that is not a MARK.
+    pub(super) content_end: u64,
+}
+
+impl Stage {
+    /// Continues at `position`.
+    pub(super) fn new(position: Position, segment_bytes: u64, ids_contiguous: bool) -> Stage {
+        let Position { end, segment, ts, next_id, claimed, content_end } = position;
+        assert!(content_end <= end && claimed <= end && segment.base_lsn <= end, "a stage continues a log");
+        Stage {
+            bytes: Vec::new(),
+            cuts: VecDeque::new(),
+            start: end,
+            end,
+            segment,
+            ts,
+            next_id,
+            claimed,
+            content_end,
+            closed: false,
+            segment_bytes,
+            ids_contiguous,
+        }
+    }
+
+    /// Returns how many bytes wait.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Returns where the next frame begins.
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Returns true if everything is durable, and no frame says so yet.
+    pub(super) fn needs_mark(&self, durable: u64) -> bool {
+        durable >= self.content_end && self.claimed < self.content_end
+    }
+
+    /// Stages a whole frame and returns where it ends.
+    pub(super) fn push<E: Env>(&mut self, env: &E, append: &Append<'_>, crc: u32, durable: u64) -> Result<u64> {
+        self.push_header(env, append, crc, durable)?;
+        for part in append.parts {
+            self.bytes.extend_from_slice(part);
+        }
+        self.bytes.resize(self.bytes.len().next_multiple_of(ALIGN as usize), 0);
+        assert_eq!(self.start + self.bytes.len() as u64, self.end, "bytes and positions agree");
+        Ok(self.end)
+    }
+
+    /// Stages a frame's header only; the caller writes the payload at the returned position, after it has taken the stage
+    /// under the same lock.
+    pub(super) fn push_direct<E: Env>(
+        &mut self,
+        env: &E,
+        append: &Append<'_>,
+        crc: u32,
+        durable: u64,
+    ) -> Result<(u64, u64)> {
+        let lsn = self.push_header(env, append, crc, durable)?;
+        Ok((lsn + FRAME_BYTES as u64, self.end))
+    }
+
+    fn push_header<E: Env>(&mut self, env: &E, append: &Append<'_>, crc: u32, durable: u64) -> Result<u64> {
+        let len: usize = append.parts.iter().map(|part| part.len()).sum();
+        if self.ids_contiguous && append.kind == FrameKind::Data {
+            if append.first_id != self.next_id {
+                let (got, want) = (append.first_id, self.next_id);
+                return Err(Error::invalid_argument(format_args!("first_id {got}, the next id is {want}")));
+            }
+            self.next_id += u64::from(append.count);
+        }
+        if self.bytes.is_empty() {
+            // One reading a group; the wall clock may step back, the log's time does not.
+            self.ts = self.ts.max(env.wall().0);
+        }
+        let size = frame_bytes(len as u64);
+        self.cut_if_full(env, size);
+        let lsn = self.end;
+        let claim = if env.planted("aof_marks_never_advance") { 0 } else { durable };
+        assert!(durable <= lsn, "nothing is durable before it is appended");
+        let back = (lsn - claim) / ALIGN;
+        let header = FrameHeader {
+            payload_crc: crc,
+            len: u32::try_from(len).unwrap_or_else(|_| unreachable!("bounded by the caller")),
+            count: append.count,
+            kind: append.kind,
+            first_id: append.first_id,
+            ts: self.ts,
+            durable_back: u32::try_from(back).unwrap_or_else(|_| unreachable!("a segment is synced before the next")),
+            tag: append.tag,
+        };
+        assert_eq!(header.frame_bytes(), size, "the frame has the size that was checked");
+        self.bytes.extend_from_slice(&header.encode(&frame_place(env, &self.segment, lsn)));
+        self.end += size;
+        self.claimed = self.claimed.max(durable);
+        if append.kind != FrameKind::Mark {
+            self.content_end = self.end;
+        }
+        Ok(lsn)
+    }
+
+    /// Ends the segment if a frame of `size` bytes does not fit; a segment's first frame always does.
+    fn cut_if_full<E: Env>(&mut self, env: &E, size: u64) {
+        let used = self.end - self.segment.base_lsn;
+        if used == 0 || HEADER_BYTES as u64 + used + size <= self.segment_bytes {
+            return;
+        }
+        self.segment = SegmentHeader {
+            segment_no: self.segment.segment_no + 1,
+            base_lsn: self.end,
+            base_id: self.next_id,
+            base_ts: self.ts,
+            salt: random_bytes(env),
+            ..self.segment
+        };
+        self.cuts.push_back(self.segment);
+    }
+
+    /// Stages a MARK and returns where it ends.
+    pub(super) fn push_mark<E: Env>(&mut self, env: &E, durable: u64) -> Result<u64> {
+        let parts: [&[u8]; 1] = [&MARK_PAYLOAD];
+        let mark = Append { kind: FrameKind::Mark, count: 0, first_id: self.next_id, tag: 0, parts: &parts };
+        self.push(env, &mark, crc32c(&[], &parts), durable)
+    }
+
+    /// Moves everything into `batch`, whose buffer stays here for the next frames.
+    pub(super) fn take(&mut self, batch: &mut Batch) {
+        assert!(batch.bytes.is_empty() && batch.cuts.is_empty(), "a batch is written before the next");
+        std::mem::swap(&mut self.bytes, &mut batch.bytes);
+        std::mem::swap(&mut self.cuts, &mut batch.cuts);
+        batch.start = self.start;
+        // A direct frame's payload is not among the bytes.
+        self.start = self.end;
+    }
+}
