@@ -1,30 +1,68 @@
-//! [`Engine`]: the handle a user holds, and the wiring of everything behind it.
-#![allow(clippy::todo, unused_variables, dead_code, missing_docs)]
+//! [`Engine`]: the handle a user holds; it wires calls to the parts and does nothing itself.
+//!
+//! Used on any thread. A call after [`close`](Engine::close) fails with [`Closed`](crate::ErrorKind::Closed); iterators and
+//! values that were handed out before stay good.
 
 use super::batch::WriteBatch;
 use super::integrity::IntegrityReport;
-use super::iterator::{Bounds, DbIterator};
+use super::iter::MergingIterator;
+use super::iterator::{Bounds, DbIterator, Source};
+use super::memtable::Memtable;
 use super::options::{Durability, Options, WriteOptions};
-use super::snapshot::{Snapshot, SnapshotRegistry};
+use super::recovery;
+use super::snapshot::Snapshot;
+use super::state::Core;
 use super::stats::Statistics;
 use super::value::Value;
+use super::version::SuperSource;
 use crate::aof::Lsn;
-use crate::base::Result;
-use crate::base::key::SeqNum;
-use crate::env::{Env, StdEnv};
+use crate::base::key::{SeqNum, ValueKind};
+use crate::base::{Error, Result};
+use crate::env::{Env, EnvCondvar, EnvJoin, StdEnv};
 use std::ops::RangeBounds;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// An engine over the operating system.
 pub type DB = Engine<StdEnv>;
 
-/// A handle to an open engine. Cheap to clone; clones are the same engine, which closes with the last of them.
-pub struct Engine<E: Env>(Arc<Core<E>>);
+/// A durable ordered map of byte strings. Cheap to clone; clones are the same engine, which closes with the last of them.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// let db = aidb::DB::open(dir.path(), aidb::Options::default())?;
+/// db.put("apple", "red")?;
+/// db.put("pear", "green")?;
+/// assert_eq!(db.get("apple")?.unwrap(), b"red");
+/// let keys: Vec<Vec<u8>> = db.iter().map(|entry| Ok(entry?.key)).collect::<aidb::Result<_>>()?;
+/// assert_eq!(keys, [b"apple".to_vec(), b"pear".to_vec()]);
+/// db.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Engine<E: Env>(Arc<Handle<E>>);
 
 impl<E: Env> Clone for Engine<E> {
     fn clone(&self) -> Engine<E> {
         Engine(Arc::clone(&self.0))
+    }
+}
+
+impl<E: Env> std::fmt::Debug for Engine<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("path", &self.path()).finish_non_exhaustive()
+    }
+}
+
+/// What all clones share; the background threads hold the core without it.
+struct Handle<E: Env>(Arc<Core<E>>);
+
+impl<E: Env> Drop for Handle<E> {
+    fn drop(&mut self) {
+        // During a panic nothing is certain, not even that locks are free; the log is recovered at the next open.
+        if !std::thread::panicking() {
+            let _ = self.0.close();
+        }
     }
 }
 
@@ -37,115 +75,287 @@ pub struct CommitInfo {
     pub lsn: Lsn,
 }
 
-pub(super) struct Core<E: Env> {
-    pub(super) snapshots: SnapshotRegistry<E>,
-}
-
-impl<E: Env> Core<E> {
-    pub(super) fn visible(&self) -> SeqNum {
-        todo!()
-    }
-    pub(super) fn get_at(&self, key: &[u8], seq: Option<SeqNum>) -> Result<Option<Value>> {
-        todo!()
-    }
-    pub(super) fn iter_at(&self, bounds: Bounds, seq: Option<SeqNum>) -> DbIterator {
-        todo!()
-    }
-}
-
 impl Engine<StdEnv> {
-    /// Opens the engine in directory `path`.
+    /// Opens the engine in directory `path`, creating it unless [`Options::create_if_missing`] is off.
+    ///
+    /// # Errors
+    /// [`Locked`](crate::ErrorKind::Locked) if it is open already, [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an
+    /// option out of range, [`Corruption`](crate::ErrorKind::Corruption) naming the file if what was durable is not whole, or an I/O error.
+    /// In each case nothing was lost by trying.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<DB> {
         Engine::open_in(StdEnv, path, options)
     }
 }
 
 impl<E: Env> Engine<E> {
-    pub(super) fn core(&self) -> &Core<E> {
-        &self.0
-    }
     /// Opens the engine in directory `path` of `env`.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
     pub fn open_in(env: E, path: impl AsRef<Path>, options: Options) -> Result<Engine<E>> {
-        todo!()
+        let core = Arc::new(recovery::open(env, path.as_ref(), options)?);
+        // From here on, dropping the handle stops what was started.
+        let engine = Engine(Arc::new(Handle(Arc::clone(&core))));
+        core.start_threads()?;
+        Ok(engine)
     }
+
+    pub(super) fn core(&self) -> &Core<E> {
+        &self.0.0
+    }
+
     /// Sets `key` to `value`.
+    ///
+    /// # Errors
+    /// As [`Engine::write_opt`].
+    ///
+    /// # Durability
+    /// As [`Options::durability`] says.
     pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
-        todo!()
+        let (key, value) = (key.as_ref(), value.as_ref());
+        let mut batch = WriteBatch::with_capacity(key.len().saturating_add(value.len()).saturating_add(16).min(1 << 20));
+        batch.put(key, value);
+        self.write(batch).map(|_| ())
     }
-    /// Removes `key`.
+
+    /// Removes `key`, whether it exists or not.
+    ///
+    /// # Errors
+    /// As [`Engine::write_opt`].
+    ///
+    /// # Durability
+    /// As [`Options::durability`] says.
     pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<()> {
-        todo!()
+        let mut batch = WriteBatch::new();
+        batch.delete(key);
+        self.write(batch).map(|_| ())
     }
+
     /// Returns the value of `key`.
+    ///
+    /// # Errors
+    /// Damage or an I/O error of a table that may hold the key.
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
-        self.0.get_at(key.as_ref(), None)
+        self.core().get_at(key.as_ref(), None)
     }
+
     /// Tells whether `key` has a value.
+    ///
+    /// # Errors
+    /// As [`Engine::get`].
     pub fn contains_key(&self, key: impl AsRef<[u8]>) -> Result<bool> {
         Ok(self.get(key)?.is_some())
     }
+
     /// Commits `batch` with the durability of [`Options::durability`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = aidb::DB::open(dir.path(), aidb::Options::default())?;
+    /// let mut batch = aidb::WriteBatch::new();
+    /// batch.put("from", "90");
+    /// batch.put("to", "10");
+    /// db.write(batch)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Engine::write_opt`].
     pub fn write(&self, batch: WriteBatch) -> Result<CommitInfo> {
         self.write_opt(batch, WriteOptions::default())
     }
-    /// Commits `batch`.
+
+    /// Commits `batch`: all of its operations become visible at once.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if a key, a value or the batch is over its
+    /// [limit](crate::base::limits): nothing was written. [`Poisoned`](crate::ErrorKind::Poisoned) after an earlier write or sync failed.
+    /// If this write's own append or sync fails, that error, and whether the write is found at the next open is unknown.
+    /// If flushing or compacting is what fails and writes have to wait for it, its error: nothing was written.
+    ///
+    /// # Durability
+    /// What [`Durability`] says of `options.durability`, else of [`Options::durability`]. Later writes are never found
+    /// without this one.
     pub fn write_opt(&self, batch: WriteBatch, options: WriteOptions) -> Result<CommitInfo> {
-        todo!()
+        let core = self.core();
+        core.commit(batch, options.durability.unwrap_or(core.options.durability))
     }
+
     /// Makes everything committed so far as durable as asked.
+    ///
+    /// # Errors
+    /// The log could not be written or synced; the engine is poisoned.
     pub fn persist(&self, durability: Durability) -> Result<()> {
-        todo!()
+        self.core().persist(durability)
     }
-    /// Returns once the log is durable up to `lsn`, a [`CommitInfo::lsn`].
+
+    /// Returns once the log is durable up to `lsn`, a [`CommitInfo::lsn`]. One sync serves all who wait.
+    ///
+    /// # Errors
+    /// As [`Engine::persist`].
     pub fn sync_to(&self, lsn: Lsn) -> Result<()> {
-        todo!()
+        let core = self.core();
+        core.check_running()?;
+        core.wal(core.log.sync_to(lsn))
     }
-    /// Walks every key in order.
+
+    /// Walks every key in order, from either end, as of now: later writes are not seen.
+    ///
+    /// Errors (damage or I/O of a table, a closed engine) come as the last item.
     pub fn iter(&self) -> DbIterator {
         self.range::<[u8; 0]>(..)
     }
+
     /// Walks the keys in `range`.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = aidb::DB::open(dir.path(), aidb::Options::default())?;
+    /// # for key in ["a", "b", "c", "d"] { db.put(key, "")?; }
+    /// let last = db.range("b".."d").next_back().unwrap()?;
+    /// assert_eq!(last.key, b"c");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> DbIterator {
-        self.0.iter_at(Bounds::from_range(&range), None)
+        self.core().iter_at(Bounds::from_range(&range), None)
     }
+
     /// Walks the keys from `low` to below `high`.
     pub fn scan(&self, low: impl AsRef<[u8]>, high: impl AsRef<[u8]>) -> DbIterator {
         self.range(low.as_ref()..high.as_ref())
     }
+
     /// Walks the keys that begin with `prefix`.
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> DbIterator {
-        self.0.iter_at(Bounds::from_prefix(prefix.as_ref()), None)
+        self.core().iter_at(Bounds::from_prefix(prefix.as_ref()), None)
     }
-    /// Takes a consistent view.
+
+    /// Takes a consistent view, which keeps the engine open.
     pub fn snapshot(&self) -> Snapshot<E> {
         Snapshot::new(self.clone())
     }
-    /// Writes the memtable to a table and waits for it.
+
+    /// Writes what is in memory to tables and waits for it.
+    ///
+    /// # Errors
+    /// The flush failed; it is tried again in the background, and nothing is lost.
     pub fn flush(&self) -> Result<()> {
-        todo!()
+        self.core().flush_and_wait()
     }
-    /// Compacts everything into the last level and waits for it.
+
+    /// Flushes, then compacts every table down to the last level in use, and waits for it.
+    ///
+    /// # Errors
+    /// A flush or compaction failed; nothing is lost.
     pub fn force_compaction(&self) -> Result<()> {
-        todo!()
+        self.core().flush_and_wait()?;
+        self.core().compact_all()
     }
-    /// Reads every table and checks the structure.
+
+    /// Reads every table and compares directory, MANIFEST and the rules of the levels. What is wrong is in the report.
+    ///
+    /// # Errors
+    /// The directory could not be listed, or the engine is closed.
     pub fn validate_integrity(&self) -> Result<IntegrityReport> {
-        todo!()
+        self.core().check_integrity()
     }
-    /// Returns the counters.
+
+    /// Returns counters and sizes; see [`Statistics`].
     pub fn statistics(&self) -> Statistics {
-        todo!()
+        self.core().statistics()
     }
+
     /// Returns the newest sequence number that readers see.
     pub fn visible_seq(&self) -> SeqNum {
-        self.0.visible()
+        self.core().visible()
     }
-    /// Flushes the log, stops the background threads and refuses further calls, through every handle.
+
+    /// Makes everything durable, stops the background threads and gives the directory back, for every clone.
+    ///
+    /// Dropping the last clone does the same but cannot tell of a failure. Closing twice is fine.
+    ///
+    /// # Errors
+    /// The log could not be synced.
     pub fn close(&self) -> Result<()> {
-        todo!()
+        self.core().close()
     }
+
     /// Returns the directory.
     pub fn path(&self) -> &Path {
-        todo!()
+        &self.core().dir
+    }
+}
+
+/// What an iterator of a closed engine reads.
+struct ClosedSource;
+
+impl Source for ClosedSource {
+    fn open(&self) -> Result<MergingIterator> {
+        Err(Error::closed())
+    }
+}
+
+impl<E: Env> Core<E> {
+    /// Returns the value of `key` at `seq`, or as of now.
+    pub(super) fn get_at(&self, key: &[u8], seq: Option<SeqNum>) -> Result<Option<Value>> {
+        self.check_open()?;
+        // The order matters: what is dropped between the two is seen by nobody at the later sequence number.
+        let current = self.current();
+        let seq = seq.unwrap_or_else(|| self.visible());
+        let found = current.get(key, seq, &self.counters)?;
+        Ok(found.and_then(|(tag, value)| (tag.kind() == ValueKind::Put).then_some(value)))
+    }
+
+    /// Returns an iterator at `seq`, or as of now.
+    pub(super) fn iter_at(&self, bounds: Bounds, seq: Option<SeqNum>) -> DbIterator {
+        if self.check_open().is_err() {
+            return DbIterator::new(Box::new(ClosedSource), SeqNum(0), bounds);
+        }
+        let current = self.current();
+        let seq = seq.unwrap_or_else(|| self.visible());
+        DbIterator::new(Box::new(SuperSource(current)), seq, bounds)
+    }
+
+    /// Switches the memtable and waits until it is a table.
+    fn flush_and_wait(&self) -> Result<()> {
+        self.check_running()?;
+        self.lead_alone(|leader| {
+            if leader.memtable.is_empty() { Ok(()) } else { self.switch_memtable(leader) }
+        })?;
+        let mut state = self.state.lock();
+        let Some(target) = state.immutables.back().map(|full| full.wal_end) else { return Ok(()) };
+        // A failure of an earlier attempt says nothing about the next one.
+        state.flush_error = None;
+        self.work.notify_all();
+        while state.immutables.front().is_some_and(|full| full.wal_end <= target) {
+            if let Some(error) = state.poisoned.as_ref().or(state.flush_error.as_ref()) {
+                return Err(error.clone());
+            }
+            self.check_open()?;
+            self.progress.wait(&mut state);
+        }
+        Ok(())
+    }
+
+    fn close(&self) -> Result<()> {
+        if self.closing.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let threads = {
+            // Under the lock, so that whoever looked before is asleep by now and is woken.
+            let mut state = self.state.lock();
+            self.work.notify_all();
+            self.progress.notify_all();
+            std::mem::take(&mut state.threads)
+        };
+        // The last leader is through, and those behind it see that the engine is closing.
+        self.lead_alone(|_| ());
+        for thread in threads {
+            thread.join();
+        }
+        self.purge_obsolete();
+        let closed = self.log.close();
+        self.dir_lock.lock().take();
+        closed
     }
 }

@@ -1,7 +1,16 @@
 //! [`IntegrityReport`]: what a full check of an engine's files found.
+//!
+//! Runs on the caller's thread. Flushes and compactions wait while the directory is compared; tables are read without a
+//! lock, past the cache.
 
-use crate::base::Error;
+use super::files::{CURRENT, FileKind, manifest_name};
+use super::manifest::read_current;
+use super::state::Core;
+use crate::base::{Error, Result};
+use crate::env::{Disk, Env};
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 /// The outcome of [`Engine::validate_integrity`](super::Engine::validate_integrity).
 #[derive(Clone, Debug, Default)]
@@ -32,5 +41,78 @@ impl fmt::Display for IntegrityReport {
             count => write!(f, "{count} problems"),
         }?;
         self.problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+    }
+}
+
+impl<E: Env> Core<E> {
+    /// Checks the directory against the version, the version against its rules, and every block of every table.
+    pub(super) fn check_integrity(&self) -> Result<IntegrityReport> {
+        self.check_open()?;
+        self.purge_obsolete();
+        let mut report = IntegrityReport::default();
+        let version = Arc::clone(&self.current().version);
+        self.check_directory(&mut report)?;
+        if let Some((level, a, b)) = version.overlap(&self.env) {
+            let what = format_args!("it overlaps with table {b} in level {level}");
+            report.problems.push(Error::corruption(&super::files::table_path(&self.dir, a), 0, what));
+        }
+        for (_, table) in version.tables() {
+            self.check_open()?;
+            match table.verify() {
+                Ok(info) => {
+                    report.tables += 1;
+                    report.entries += info.entries;
+                    report.bytes += info.file_bytes;
+                }
+                Err(error) => report.problems.push(error),
+            }
+        }
+        Ok(report)
+    }
+
+    fn check_directory(&self, report: &mut IntegrityReport) -> Result<()> {
+        // Holding the MANIFEST keeps the version as it is; tables being written or removed are known before and after.
+        let manifest = self.manifest.lock();
+        let mut known = self.known_tables();
+        let entries = self.env.disk().list(&self.dir).map_err(|error| Error::io("list", &self.dir, error))?;
+        known.append(&mut self.known_tables());
+        let mut listed = BTreeSet::new();
+        let mut problem = |name: &std::ffi::OsStr, what: &str| {
+            report.problems.push(Error::corruption(&self.dir.join(name), 0, what));
+        };
+        for entry in &entries {
+            match FileKind::parse(&entry.name) {
+                FileKind::Table(number) => {
+                    listed.insert(number);
+                    if !known.contains(&number) {
+                        problem(&entry.name, "a table that no manifest names");
+                    }
+                }
+                FileKind::Manifest(number) if self.dir.join(manifest_name(number)) != manifest.path() => {
+                    problem(&entry.name, "a manifest that is not the current one");
+                }
+                _ => {}
+            }
+        }
+        for (_, table) in self.current().version.tables() {
+            let number = table.info().file_no;
+            if !listed.contains(&number) {
+                let path = super::files::table_path(&self.dir, number);
+                report.problems.push(Error::corruption(&path, 0, "the table is missing"));
+            }
+        }
+        match read_current(&self.env, &self.dir) {
+            Ok(number) if self.dir.join(manifest_name(number)) == manifest.path() => {}
+            Ok(_) => report.problems.push(Error::corruption(&self.dir.join(CURRENT), 0, "it names another manifest")),
+            Err(error) => report.problems.push(error),
+        }
+        Ok(())
+    }
+
+    fn known_tables(&self) -> BTreeSet<u64> {
+        let state = self.state.lock();
+        let live = state.version.tables().map(|(_, table)| table.info().file_no);
+        let obsolete = state.obsolete.iter().map(|table| table.info().file_no);
+        live.chain(obsolete).chain(state.pending.iter().copied()).collect()
     }
 }

@@ -3,9 +3,14 @@
 //! Counters are relaxed atomics, bumped by writers, readers and background threads; a [`Statistics`] is read from them
 //! without stopping anyone, so its fields may lie a moment apart from each other.
 
+use super::memtable::Memtable;
+use super::state::Core;
+use super::table::Table;
 use crate::aof::LogStats;
 use crate::base::key::SeqNum;
+use crate::env::Env;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -211,6 +216,60 @@ impl fmt::Display for Statistics {
         match &self.background_error {
             Some(error) => write!(f, "\nbackground error: {error}"),
             None => Ok(()),
+        }
+    }
+}
+
+impl<E: Env> Core<E> {
+    /// Reads every counter.
+    pub(super) fn statistics(&self) -> Statistics {
+        let current = self.current();
+        let counters = &self.counters;
+        let level = |tables: &Vec<Arc<Table<E>>>| {
+            let mut level = LevelStatistics { files: tables.len() as u64, ..LevelStatistics::default() };
+            for info in tables.iter().map(|table| table.info()) {
+                level.bytes += info.file_bytes;
+                level.entries += info.entries;
+                level.tombstones += info.tombstones;
+            }
+            level
+        };
+        let background_error = {
+            let state = self.state.lock();
+            let error = state.poisoned.as_ref().or(state.flush_error.as_ref()).or(state.compaction_error.as_ref());
+            error.map(ToString::to_string)
+        };
+        Statistics {
+            levels: current.version.levels().iter().map(level).collect(),
+            visible_seq: self.visible(),
+            memtable_bytes: current.memtable.bytes() as u64,
+            immutable_memtables: current.immutables.len() as u64,
+            immutable_memtable_bytes: current.immutables.iter().map(|full| full.memtable.bytes() as u64).sum(),
+            snapshots: self.snapshots.len(),
+            write_groups: counters.write_groups.get(),
+            write_batches: counters.write_batches.get(),
+            write_operations: counters.write_operations.get(),
+            write_bytes: counters.write_bytes.get(),
+            stall_delays: counters.stall_delays.get(),
+            stall_delay_time: Duration::from_nanos(counters.stall_delay_nanos.get()),
+            stall_stops: counters.stall_stops.get(),
+            stall_stop_time: Duration::from_nanos(counters.stall_stop_nanos.get()),
+            flushes: counters.flushes.get(),
+            flush_bytes: counters.flush_bytes.get(),
+            compactions: counters.compactions.get(),
+            compaction_moves: counters.compaction_moves.get(),
+            compaction_bytes_read: counters.compaction_bytes_read.get(),
+            compaction_bytes_written: counters.compaction_bytes_written.get(),
+            compaction_entries_dropped: counters.compaction_entries_dropped.get(),
+            background_errors: counters.background_errors.get(),
+            background_error,
+            cache_hits: self.cache.hits(),
+            cache_misses: self.cache.misses(),
+            cache_bytes: self.cache.bytes(),
+            filter_hits: counters.filter_hits.get(),
+            filter_misses: counters.filter_misses.get(),
+            files_deleted: counters.files_deleted.get(),
+            wal: self.log.stats(),
         }
     }
 }

@@ -6,7 +6,7 @@
 
 pub mod format;
 
-use self::format::{Operation, Operations, put_operation};
+use self::format::{Operation, Operations, RECORD_HEADER_BYTES, put_operation};
 use crate::base::key::ValueKind;
 use crate::base::limits::{BATCH_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::base::{Error, Result};
@@ -54,7 +54,7 @@ impl WriteBatch {
         let bytes = operation.key.len() + operation.value.len() + OPERATION_OVERHEAD_BYTES_MAX;
         if operation.key.len() > KEY_BYTES_MAX
             || operation.value.len() > VALUE_BYTES_MAX
-            || bytes > BATCH_BYTES_MAX - self.operations.len()
+            || bytes > BYTES_MAX - self.operations.len()
         {
             self.refuse(&operation);
             return;
@@ -68,7 +68,7 @@ impl WriteBatch {
         let (key, value) = (operation.key.len(), operation.value.len());
         let error = Error::invalid_argument(format_args!(
             "a key of {key} bytes (at most {KEY_BYTES_MAX}) with a value of {value} bytes (at most {VALUE_BYTES_MAX}) \
-             in a batch of {} bytes (at most {BATCH_BYTES_MAX})",
+             in a batch of {} bytes (at most {BYTES_MAX})",
             self.operations.len()
         ));
         self.refused.get_or_insert(error);
@@ -122,6 +122,8 @@ impl WriteBatch {
     }
 }
 
+/// Most bytes of operations: a log record adds its header.
+const BYTES_MAX: usize = BATCH_BYTES_MAX - RECORD_HEADER_BYTES;
 /// Kind byte and two varint lengths.
 const OPERATION_OVERHEAD_BYTES_MAX: usize = 1 + 3 + 5;
 

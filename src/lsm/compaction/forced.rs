@@ -1,0 +1,78 @@
+//! Compacting everything because someone asked: level by level down to the last one in use.
+//!
+//! Runs on the caller's thread while the background compactions are held off. Afterwards every key lies in one level, and
+//! a tombstone or hidden version only where a snapshot still needs it. The last level's tables are rewritten only if they hold tombstones.
+
+use super::picker::{self, Compaction};
+use crate::base::Result;
+use crate::env::{Env, EnvCondvar};
+use crate::lsm::state::Core;
+use crate::lsm::version::Version;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+impl<E: Env> Core<E> {
+    /// Compacts every table that is there now.
+    pub(in crate::lsm) fn compact_all(&self) -> Result<()> {
+        self.hold_off()?;
+        let result = self.compact_levels();
+        let mut state = self.state.lock();
+        state.manual = false;
+        if result.is_ok() {
+            state.compaction_error = None;
+        }
+        self.work.notify_all();
+        self.progress.notify_all();
+        drop(state);
+        self.purge_obsolete();
+        result
+    }
+
+    /// Waits until no compaction runs and none starts.
+    fn hold_off(&self) -> Result<()> {
+        let mut state = self.state.lock();
+        while state.manual {
+            self.check_open()?;
+            self.progress.wait(&mut state);
+        }
+        state.manual = true;
+        while state.compacting > 0 {
+            self.progress.wait(&mut state);
+        }
+        Ok(())
+    }
+
+    fn compact_levels(&self) -> Result<()> {
+        let deepest = |version: &Version<E>| version.tables().map(|(level, _)| level).max();
+        let Some(last) = deepest(&self.current().version) else { return Ok(()) };
+        let last = last.max(1);
+        for level in 0..last {
+            let pick = |version: &Arc<Version<E>>| {
+                let picked = picker::whole_level(version, &self.options, level, &BTreeSet::new())?;
+                Some(Compaction { movable: false, ..picked })
+            };
+            self.compact_picked(pick)?;
+        }
+        let version = Arc::clone(&self.current().version);
+        let dirty = version.levels()[last].iter().filter(|table| table.info().tombstones > 0);
+        for table in dirty {
+            self.compact_picked(|version| {
+                let upper = vec![Arc::clone(table)];
+                let version = Arc::clone(version);
+                Some(Compaction { level: last, output_level: last, upper, lower: Vec::new(), version, movable: false })
+            })?;
+        }
+        Ok(())
+    }
+
+    fn compact_picked(&self, pick: impl FnOnce(&Arc<Version<E>>) -> Option<Compaction<E>>) -> Result<()> {
+        self.check_running()?;
+        let mut state = self.state.lock();
+        let Some(compaction) = pick(&state.version) else { return Ok(()) };
+        self.occupy(&mut state, &compaction);
+        drop(state);
+        let result = self.compact(&compaction);
+        drop(self.release(&compaction));
+        result
+    }
+}

@@ -1,0 +1,198 @@
+//! Doing a compaction: merge the inputs, write what [`Retention`] keeps, install the outputs in place of the inputs.
+//!
+//! Runs on a background thread, or on the caller's of a forced compaction, without any lock but for the installation.
+//!
+//! - Versions of one user key never straddle two output tables.
+//! - Outputs are durable, their directory entries too, before the MANIFEST names them.
+//! - A compaction that fails or is told to stop removes its outputs and changes nothing.
+
+use super::Retention;
+use super::picker::{Compaction, compression};
+use crate::base::{Error, Result};
+use crate::env::{Disk, Env};
+use crate::lsm::state::Core;
+use crate::lsm::files::table_path;
+use crate::lsm::iter::{InternalIterator, MergingIterator};
+use crate::lsm::manifest::format::VersionEdit;
+use crate::lsm::table::{Table, TableBuilder, TableOptions};
+use crate::lsm::version::LevelIterator;
+use std::sync::Arc;
+
+/// Entries between two looks at whether the engine is closing.
+const ENTRIES_BETWEEN_CHECKS: u64 = 256;
+
+impl<E: Env> Core<E> {
+    /// Runs `compaction`, whose inputs the caller marked busy.
+    pub(in crate::lsm) fn compact(&self, compaction: &Compaction<E>) -> Result<()> {
+        let removed: Vec<(usize, u64)> =
+            compaction.inputs().map(|(level, table)| (level, table.info().file_no)).collect();
+        if compaction.movable {
+            let moved = compaction.upper.iter().map(|table| (compaction.output_level, Arc::clone(table))).collect();
+            self.env.reached("lsm.compaction_move");
+            self.counters.compaction_moves.add(1);
+            return self.install(VersionEdit { removed, ..VersionEdit::default() }, moved, |_| {});
+        }
+        let mut outputs = Outputs::new(self, compaction);
+        let written = outputs.write().and_then(|()| self.sync_dir());
+        let Outputs { done, numbers, .. } = outputs;
+        if let Err(error) = written {
+            drop(done);
+            self.discard_numbers(&numbers);
+            return Err(error);
+        }
+        let bytes: u64 = done.iter().map(|table| table.info().file_bytes).sum();
+        let read: u64 = compaction.inputs().map(|(_, table)| table.info().file_bytes).sum();
+        let added = done.into_iter().map(|table| (compaction.output_level, table)).collect();
+        let obsolete: Vec<_> = compaction.inputs().map(|(_, table)| Arc::clone(table)).collect();
+        // If this fails the MANIFEST may name the outputs all the same: neither they nor the inputs are removed.
+        self.install(VersionEdit { removed, ..VersionEdit::default() }, added, |state| {
+            state.obsolete.extend(obsolete);
+        })?;
+        self.release_numbers(&numbers);
+        self.counters.compactions.add(1);
+        self.counters.compaction_bytes_read.add(read);
+        self.counters.compaction_bytes_written.add(bytes);
+        self.env.reached("lsm.compaction");
+        Ok(())
+    }
+}
+
+/// The tables being written.
+struct Outputs<'a, E: Env> {
+    core: &'a Core<E>,
+    compaction: &'a Compaction<E>,
+    builder: Option<TableBuilder<E>>,
+    /// The first key of the table being written.
+    first_key: Vec<u8>,
+    done: Vec<Arc<Table<E>>>,
+    numbers: Vec<u64>,
+}
+
+impl<'a, E: Env> Outputs<'a, E> {
+    fn new(core: &'a Core<E>, compaction: &'a Compaction<E>) -> Outputs<'a, E> {
+        let (first_key, done, numbers) = (Vec::new(), Vec::new(), Vec::new());
+        Outputs { core, compaction, builder: None, first_key, done, numbers }
+    }
+
+    fn merged(&self) -> MergingIterator {
+        let Compaction { level, upper, lower, .. } = self.compaction;
+        let mut children: Vec<Box<dyn InternalIterator>> = Vec::new();
+        if *level == 0 {
+            children.extend(upper.iter().map(|table| Box::new(table.iter(false)) as Box<dyn InternalIterator>));
+        } else {
+            children.push(Box::new(LevelIterator::new(upper.clone(), false)));
+        }
+        children.push(Box::new(LevelIterator::new(lower.clone(), false)));
+        MergingIterator::new(children)
+    }
+
+    fn write(&mut self) -> Result<()> {
+        let written = self.write_all();
+        if let (Err(_), Some(builder)) = (&written, self.builder.take()) {
+            // The file is removed with its number.
+            let _ = builder.abandon();
+        }
+        written
+    }
+
+    fn write_all(&mut self) -> Result<()> {
+        let (core, compaction) = (self.core, self.compaction);
+        let mut readers = core.snapshots.readers(|| core.visible());
+        if core.env.planted("compaction_ignores_snapshots") {
+            readers.drain(..readers.len() - 1);
+        }
+        let early = core.env.planted("compaction_drops_tombstone_early");
+        let mut retention = Retention::new(readers);
+        let mut iter = self.merged();
+        let mut last_key: Vec<u8> = Vec::new();
+        let (mut seen, mut dropped) = (0u64, 0u64);
+        iter.seek_to_first()?;
+        while iter.valid() {
+            seen += 1;
+            if seen.is_multiple_of(ENTRIES_BETWEEN_CHECKS) {
+                core.check_running()?;
+                core.env.yield_point();
+            }
+            let (key, tag) = (iter.key(), iter.tag());
+            if retention.keep(key, tag, || early || compaction.is_bottom_for(key)) {
+                if key != last_key.as_slice() {
+                    self.cut_before(key)?;
+                    last_key.clear();
+                    last_key.extend_from_slice(key);
+                }
+                self.builder(key)?.add(key, tag, iter.value())?;
+            } else {
+                dropped += 1;
+            }
+            iter.next()?;
+        }
+        self.finish_table()?;
+        core.counters.compaction_entries_dropped.add(dropped);
+        Ok(())
+    }
+
+    fn builder(&mut self, key: &[u8]) -> Result<&mut TableBuilder<E>> {
+        if self.builder.is_none() {
+            let core = self.core;
+            let number = core.allocate_number();
+            self.numbers.push(number);
+            let options = TableOptions {
+                block_bytes: core.options.block_bytes,
+                compression: compression(&core.options, self.compaction.output_level),
+                filter_bits_per_key: core.options.filter_bits_per_key,
+            };
+            let path = table_path(&core.dir, number);
+            self.builder = Some(TableBuilder::create(&core.env, &path, number, options)?);
+            self.first_key.clear();
+            self.first_key.extend_from_slice(key);
+        }
+        Ok(self.builder.as_mut().expect("created above"))
+    }
+
+    /// Ends the table being written if it is large enough, or would overlap too much behind it, with a new `key`.
+    fn cut_before(&mut self, key: &[u8]) -> Result<()> {
+        let Some(builder) = &self.builder else { return Ok(()) };
+        let options = &self.core.options;
+        let full = builder.estimated_bytes() >= options.table_bytes;
+        if full || self.overlaps_too_much(builder, key) {
+            self.finish_table()?;
+        }
+        Ok(())
+    }
+
+    fn overlaps_too_much(&self, builder: &TableBuilder<E>, key: &[u8]) -> bool {
+        // Looked at now and then: a search of the level behind for every entry would cost more than it saves.
+        if !builder.entries().is_multiple_of(64) {
+            return false;
+        }
+        let options = &self.core.options;
+        self.compaction.grandparent_bytes(&self.first_key, key) > Compaction::<E>::grandparent_bytes_max(options)
+    }
+
+    fn finish_table(&mut self) -> Result<()> {
+        let Some(builder) = self.builder.take() else { return Ok(()) };
+        let written = builder.finish()?;
+        let core = self.core;
+        let path = table_path(&core.dir, written.file_no);
+        let table = Table::open(&core.env, &path, written.file_no, core.cache.clone())?;
+        assert_eq!(*table.info(), written, "a table reads as it was written");
+        self.done.push(Arc::new(table));
+        Ok(())
+    }
+}
+
+impl<E: Env> Core<E> {
+    /// Makes the names in the engine's directory durable.
+    ///
+    /// A failure poisons: the names it lost may be of tables that another thread is about to install.
+    pub(in crate::lsm) fn sync_dir(&self) -> Result<()> {
+        if self.env.planted("table_dir_not_synced") {
+            return Ok(());
+        }
+        self.env.disk().sync_dir(&self.dir).map_err(|error| {
+            let error = Error::io("sync directory", &self.dir, error);
+            self.poison(&error);
+            error
+        })
+    }
+}

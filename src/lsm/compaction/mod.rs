@@ -1,0 +1,85 @@
+//! Compaction: keeps the number of places a read must look small, and forgets what no reader can see.
+//!
+//! [`picker`] decides what to compact (pure, under the state lock), `job` does it (I/O, on a background thread or the
+//! caller of a forced compaction), [`Retention`] decides which entries live; flush uses it too.
+
+mod forced;
+mod job;
+pub(super) mod picker;
+
+use crate::base::key::{SeqNum, Tag, ValueKind};
+
+/// Decides, entry by entry in internal key order, which ones a rewrite keeps.
+///
+/// Readers' sequence numbers cut time into stripes; of the versions of a key within a stripe only the newest can be seen.
+/// A tombstone that every reader sees, with nothing older below it, has done its work.
+pub(super) struct Retention {
+    /// Ascending; the last is the sequence number of every reader yet to come.
+    readers: Vec<SeqNum>,
+    key: Vec<u8>,
+    /// The stripe of the last version of `key`; `None` before the first entry.
+    stripe: Option<usize>,
+}
+
+impl Retention {
+    pub(super) fn new(readers: Vec<SeqNum>) -> Retention {
+        assert!(!readers.is_empty() && readers.is_sorted(), "readers {readers:?}");
+        Retention { readers, key: Vec::new(), stripe: None }
+    }
+
+    /// Returns true if the entry must be kept. `bottom` tells whether older versions of its key can lie further down.
+    pub(super) fn keep(&mut self, key: &[u8], tag: Tag, bottom: impl FnOnce() -> bool) -> bool {
+        let stripe = self.readers.partition_point(|reader| *reader < tag.seq());
+        assert!(stripe < self.readers.len(), "an entry newer than what is visible was flushed");
+        let hidden = self.stripe == Some(stripe) && key == self.key;
+        if hidden {
+            return false;
+        }
+        if self.stripe.is_none() || key != self.key {
+            self.key.clear();
+            self.key.extend_from_slice(key);
+        }
+        self.stripe = Some(stripe);
+        !(tag.kind() == ValueKind::Delete && stripe == 0 && bottom())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(readers: &[u64], entries: &[(&str, u64, ValueKind)], bottom: bool) -> Vec<(String, u64)> {
+        let mut retention = Retention::new(readers.iter().map(|seq| SeqNum(*seq)).collect());
+        let mut kept = Vec::new();
+        for (key, seq, kind) in entries {
+            if retention.keep(key.as_bytes(), Tag::new(SeqNum(*seq), *kind), || bottom) {
+                kept.push((key.to_string(), *seq));
+            }
+        }
+        kept
+    }
+
+    use ValueKind::{Delete, Put};
+
+    #[test]
+    fn only_the_newest_version_survives_without_snapshots() {
+        let entries = [("a", 9, Put), ("a", 5, Put), ("b", 3, Put)];
+        assert_eq!(kept(&[10], &entries, false), [("a".into(), 9), ("b".into(), 3)]);
+    }
+
+    #[test]
+    fn each_snapshot_keeps_what_it_sees() {
+        let entries = [("a", 9, Put), ("a", 8, Put), ("a", 5, Put), ("a", 4, Put)];
+        assert_eq!(kept(&[5, 10], &entries, true), [("a".into(), 9), ("a".into(), 5)]);
+        assert_eq!(kept(&[7, 8, 10], &entries, true), [("a".into(), 9), ("a".into(), 8), ("a".into(), 5)]);
+    }
+
+    #[test]
+    fn tombstone_goes_only_at_the_bottom_and_only_when_all_readers_see_it() {
+        let entries = [("a", 9, Delete), ("a", 5, Put)];
+        assert_eq!(kept(&[10], &entries, true), []);
+        assert_eq!(kept(&[10], &entries, false), [("a".into(), 9)]);
+        assert_eq!(kept(&[9, 10], &entries, true), []);
+        assert_eq!(kept(&[8, 10], &entries, true), [("a".into(), 9), ("a".into(), 5)]);
+    }
+}

@@ -1,0 +1,163 @@
+//! What to compact next: a pure function of the version, the options and the tables already being compacted.
+//!
+//! Called under the state lock by background threads. A level's score is how full it is (level 0: tables against
+//! [`Options::l0_compaction_files`]; below: bytes against the level's size); the fullest level at 1 or more goes first.
+//!
+//! - Level 0 is taken whole, so that what stays above is always newer. Its tables and every overlapping one of level 1.
+//! - Below, the table that drags along the fewest bytes of the next level, relative to its own; the first key breaks ties.
+//! - **Invariant:** an input is in one compaction at a time. A compaction takes every table of its output level that
+//!   overlaps its inputs, so two at once write disjoint key ranges.
+//! - Tables that overlap nothing are moved instead of rewritten, unless they would have to be compressed.
+//!
+//! Sources: LevelDB `db/version_set.cc`; RocksDB `kMinOverlappingRatio`.
+
+use crate::env::Env;
+use crate::lsm::options::Options;
+use crate::lsm::table::{Compression, Table};
+use crate::lsm::version::Version;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// How many times the target size of a table one output table may overlap in the level behind it.
+const GRANDPARENT_OVERLAP_MAX: u64 = 10;
+
+/// One unit of work: rewrite or move `upper` and `lower` into `output_level`.
+pub(in crate::lsm) struct Compaction<E: Env> {
+    pub(in crate::lsm) level: usize,
+    pub(in crate::lsm) output_level: usize,
+    /// Inputs of `level`.
+    pub(in crate::lsm) upper: Vec<Arc<Table<E>>>,
+    /// Inputs of `output_level`, ascending.
+    pub(in crate::lsm) lower: Vec<Arc<Table<E>>>,
+    /// The tables when it was picked.
+    pub(in crate::lsm) version: Arc<Version<E>>,
+    /// Whether the inputs may move as they are.
+    pub(in crate::lsm) movable: bool,
+}
+
+impl<E: Env> Compaction<E> {
+    pub(in crate::lsm) fn inputs(&self) -> impl Iterator<Item = (usize, &Arc<Table<E>>)> {
+        let upper = self.upper.iter().map(|table| (self.level, table));
+        upper.chain(self.lower.iter().map(|table| (self.output_level, table)))
+    }
+
+    /// Returns true if no level behind the output holds `key`.
+    pub(in crate::lsm) fn is_bottom_for(&self, key: &[u8]) -> bool {
+        let below = self.output_level + 1..self.version.levels().len();
+        below.into_iter().all(|level| self.version.overlapping(level, key, key).is_empty())
+    }
+
+    /// Returns how many bytes of the level behind the output lie between two keys.
+    pub(in crate::lsm) fn grandparent_bytes(&self, smallest: &[u8], largest: &[u8]) -> u64 {
+        match self.output_level + 1 {
+            behind if behind < self.version.levels().len() => bytes(self.version.overlapping(behind, smallest, largest)),
+            _ => 0,
+        }
+    }
+
+    /// Returns how many bytes of the level behind one output table may overlap.
+    pub(in crate::lsm) fn grandparent_bytes_max(options: &Options) -> u64 {
+        options.table_bytes.saturating_mul(GRANDPARENT_OVERLAP_MAX)
+    }
+}
+
+fn bytes<E: Env>(tables: &[Arc<Table<E>>]) -> u64 {
+    tables.iter().map(|table| table.info().file_bytes).sum()
+}
+
+/// Returns how full `level` is; 1.0 and more asks for a compaction.
+fn score<E: Env>(version: &Version<E>, options: &Options, level: usize) -> f64 {
+    match level {
+        0 => version.levels()[0].len() as f64 / options.l0_compaction_files as f64,
+        _ => bytes(&version.levels()[level]) as f64 / options.level_bytes_max(level) as f64,
+    }
+}
+
+/// Returns how many bytes wait to be compacted because their level is over its size.
+pub(in crate::lsm) fn debt_bytes<E: Env>(version: &Version<E>, options: &Options) -> u64 {
+    let below = 1..version.levels().len();
+    below.map(|level| bytes(&version.levels()[level]).saturating_sub(options.level_bytes_max(level))).sum()
+}
+
+/// Picks the most urgent compaction whose inputs are all free.
+pub(in crate::lsm) fn pick<E: Env>(
+    version: &Arc<Version<E>>,
+    options: &Options,
+    busy: &BTreeSet<u64>,
+) -> Option<Compaction<E>> {
+    let mut levels: Vec<(f64, usize)> =
+        (0..version.levels().len() - 1).map(|level| (score(version, options, level), level)).collect();
+    levels.retain(|(score, _)| *score >= 1.0);
+    levels.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    levels.into_iter().find_map(|(_, level)| match level {
+        0 => whole_level(version, options, 0, busy),
+        _ => one_table(version, options, level, busy),
+    })
+}
+
+/// Takes every table of `level` and what it overlaps in the next one.
+pub(in crate::lsm) fn whole_level<E: Env>(
+    version: &Arc<Version<E>>,
+    options: &Options,
+    level: usize,
+    busy: &BTreeSet<u64>,
+) -> Option<Compaction<E>> {
+    let upper = version.levels()[level].clone();
+    build(version, options, level, upper, busy)
+}
+
+fn one_table<E: Env>(
+    version: &Arc<Version<E>>,
+    options: &Options,
+    level: usize,
+    busy: &BTreeSet<u64>,
+) -> Option<Compaction<E>> {
+    let ratio = |table: &Arc<Table<E>>| {
+        let info = table.info();
+        let dragged = bytes(version.overlapping(level + 1, &info.smallest.0, &info.largest.0));
+        dragged as f64 / info.file_bytes.max(1) as f64
+    };
+    let mut candidates: Vec<(f64, &Arc<Table<E>>)> =
+        version.levels()[level].iter().map(|table| (ratio(table), table)).collect();
+    // Stable: among equals the first key wins.
+    candidates.sort_by(|a, b| a.0.total_cmp(&b.0));
+    candidates.into_iter().find_map(|(_, table)| build(version, options, level, vec![Arc::clone(table)], busy))
+}
+
+fn build<E: Env>(
+    version: &Arc<Version<E>>,
+    options: &Options,
+    level: usize,
+    upper: Vec<Arc<Table<E>>>,
+    busy: &BTreeSet<u64>,
+) -> Option<Compaction<E>> {
+    let smallest = upper.iter().map(|table| &table.info().smallest.0).min()?;
+    let largest = upper.iter().map(|table| &table.info().largest.0).max()?;
+    let output_level = level + 1;
+    let lower = version.overlapping(output_level, smallest, largest).to_vec();
+    let is_busy = |table: &Arc<Table<E>>| busy.contains(&table.info().file_no);
+    if upper.iter().any(is_busy) || lower.iter().any(is_busy) {
+        return None;
+    }
+    let movable = lower.is_empty() && disjoint(&upper) && !changes_compression(options, level);
+    let compaction = Compaction { level, output_level, upper, lower, version: Arc::clone(version), movable };
+    let overlap = |table: &Arc<Table<E>>| compaction.grandparent_bytes(&table.info().smallest.0, &table.info().largest.0);
+    let movable = movable
+        && compaction.upper.iter().all(|table| overlap(table) <= Compaction::<E>::grandparent_bytes_max(options));
+    Some(Compaction { movable, ..compaction })
+}
+
+fn disjoint<E: Env>(tables: &[Arc<Table<E>>]) -> bool {
+    let mut ranges: Vec<_> = tables.iter().map(|table| (&table.info().smallest.0, &table.info().largest.0)).collect();
+    ranges.sort();
+    ranges.windows(2).all(|pair| pair[0].1 < pair[1].0)
+}
+
+/// Returns the compression of tables in `level`.
+pub(in crate::lsm) fn compression(options: &Options, level: usize) -> Compression {
+    if level <= 1 { Compression::None } else { options.compression }
+}
+
+fn changes_compression(options: &Options, level: usize) -> bool {
+    compression(options, level) != compression(options, level + 1)
+}

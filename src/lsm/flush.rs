@@ -1,0 +1,101 @@
+//! Flush: a full memtable becomes a table of level 0.
+//!
+//! One thread, oldest memtable first, so that what tables hold is always a prefix in commit order.
+//!
+//! 1. The log is synced up to the memtable's end: the MANIFEST must not point behind what the log is sure to hold.
+//! 2. The table is written and synced, then its directory entry.
+//! 3. The MANIFEST takes table, sequence number and log position in one edit; readers change over.
+//! 4. The log before that position is given back.
+//!
+//! A failure up to 2 leaves everything as it was, and is tried again: at once when asked, else with growing pauses.
+
+use super::compaction::{Retention, picker::compression};
+use super::files::table_path;
+use super::iter::InternalIterator;
+use super::manifest::format::VersionEdit;
+use super::memtable::Memtable;
+use super::state::Core;
+use super::table::{Table, TableBuilder, TableInfo, TableOptions};
+use super::version::Immutable;
+use crate::base::Result;
+use crate::env::Env;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Entries between two looks at whether the engine is closing.
+const ENTRIES_BETWEEN_CHECKS: u64 = 256;
+
+impl<E: Env> Core<E> {
+    /// Flushes the oldest full memtable, which `full` is.
+    pub(super) fn flush_memtable(&self, full: &Arc<Immutable>) -> Result<()> {
+        assert!(!full.memtable.is_empty(), "an empty memtable was queued for its flush");
+        if self.env.planted("wal_deleted_before_flush_installed") {
+            self.wal(self.log.sync_to(full.wal_end))?;
+            self.wal(self.log.truncate_before(full.wal_end))?;
+        }
+        self.wal(self.log.sync_to(full.wal_end))?;
+        if self.env.planted("immutable_dropped_before_install") {
+            let mut state = self.state.lock();
+            state.immutables.retain(|queued| !Arc::ptr_eq(queued, full));
+            self.publish(&state);
+        }
+        let number = self.allocate_number();
+        let written = self.write_table(full, number).and_then(|table| self.sync_dir().map(|()| table));
+        let table = match written {
+            Ok(table) => table,
+            Err(error) => {
+                self.discard_numbers(&[number]);
+                return Err(error);
+            }
+        };
+        let bytes = table.info().file_bytes;
+        let edit =
+            VersionEdit { last_seq: Some(full.last_seq), wal_lsn: Some(full.wal_end), ..VersionEdit::default() };
+        self.install(edit, vec![(0, Arc::new(table))], |state| {
+            if !self.env.planted("immutable_dropped_before_install") {
+                let flushed = state.immutables.pop_front().expect("the memtable was queued");
+                assert!(Arc::ptr_eq(&flushed, full), "memtables are flushed in order");
+            }
+        })?;
+        self.release_numbers(&[number]);
+        self.counters.flushes.add(1);
+        self.counters.flush_bytes.add(bytes);
+        self.env.reached("lsm.flush");
+        self.wal(self.log.truncate_before(full.wal_end))
+    }
+
+    fn write_table(&self, full: &Immutable, number: u64) -> Result<Table<E>> {
+        let path = table_path(&self.dir, number);
+        let written = self.fill_table(full, &path, number)?;
+        let table = Table::open(&self.env, &path, number, self.cache.clone())?;
+        assert_eq!(*table.info(), written, "a table reads as it was written");
+        assert!(written.seq_max <= full.last_seq, "a memtable holds entries past its end");
+        Ok(table)
+    }
+
+    fn fill_table(&self, full: &Immutable, path: &Path, number: u64) -> Result<TableInfo> {
+        let options = TableOptions {
+            block_bytes: self.options.block_bytes,
+            compression: compression(&self.options, 0),
+            filter_bits_per_key: self.options.filter_bits_per_key,
+        };
+        let mut retention = Retention::new(self.snapshots.readers(|| self.visible()));
+        let mut builder = TableBuilder::create(&self.env, path, number, options)?;
+        let mut iter = full.memtable.iter();
+        let mut seen = 0u64;
+        iter.seek_to_first()?;
+        while iter.valid() {
+            seen += 1;
+            if seen.is_multiple_of(ENTRIES_BETWEEN_CHECKS) {
+                self.check_running()?;
+                self.env.yield_point();
+            }
+            if retention.keep(iter.key(), iter.tag(), || false) {
+                builder.add(iter.key(), iter.tag(), iter.value())?;
+            }
+            iter.next()?;
+        }
+        assert_eq!(seen, full.memtable.len() as u64, "the flush saw every entry");
+        builder.finish()
+    }
+}

@@ -1,0 +1,313 @@
+//! Opening a directory: find what is durable, prove that it is whole, and only then change anything.
+//!
+//! On the opener's thread, with the directory locked:
+//!
+//! 1. List the directory. Without `CURRENT` there must be no table, else the pointer is lost and nothing is touched.
+//! 2. `CURRENT` names the MANIFEST; its edits give tables, last sequence number and log position. Each table must be there.
+//! 3. Replay the log from that position into memtables: sequence numbers must continue without a gap.
+//! 4. Write a fresh MANIFEST that says the same, durably, and switch `CURRENT` to it.
+//! 5. Only then remove what nothing names. A crash anywhere leaves the old or the new MANIFEST in force, which agree.
+//!
+//! File numbers continue behind everything in the MANIFEST and in the directory, so none is used twice.
+
+use super::batch::format::decode_record;
+use super::cache::BlockCache;
+use super::commit::{Leader, Queue};
+use super::files::{FileKind, WAL_DIR, table_path};
+use super::manifest::format::VersionEdit;
+use super::manifest::{Manifest, read_current, read_manifest};
+use super::memtable::{Memtable, SkipList};
+use super::options::Options;
+use super::snapshot::SnapshotRegistry;
+use super::state::{Core, Pressure, State};
+use super::stats::Counters;
+use super::table::{Table, TableInfo};
+use super::version::{Immutable, SuperVersion, Version, replay_edits};
+use crate::aof::{Frame, Log, LogOptions, Lsn, RecoveryReport};
+use crate::base::key::{SeqNum, Tag};
+use crate::base::{Error, Result};
+use crate::env::{Condvar, Disk, Env, Mutex, RwLock};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+/// Opens `dir` without starting threads.
+pub(super) fn open<E: Env>(env: E, dir: &Path, options: Options) -> Result<Core<E>> {
+    options.validate()?;
+    let dir_lock = lock(&env, dir, &options)?;
+    let found = Found::list(&env, dir)?;
+    let mut state = found.read_manifest(&env, &options)?;
+    let cache = BlockCache::new(options.block_cache_bytes as u64);
+    let version = Arc::new(found.open_tables(&env, &options, &cache, &state.tables)?);
+    let listed = found.kinds.iter().filter_map(|kind| kind.number()).max().map_or(1, |number| number + 1);
+    let mut next_file = state.next_file.max(listed);
+    if env.planted("file_number_reused") {
+        next_file = state.next_file;
+    }
+    let (log, replayed) = replay_log(&env, dir, &options, &state)?;
+    state.next_file = next_file + 1;
+    let edit = VersionEdit {
+        next_file: Some(state.next_file),
+        last_seq: Some(state.last_seq),
+        wal_lsn: Some(state.wal_lsn),
+        ..version.as_edit()
+    };
+    if env.planted("orphans_deleted_before_manifest_switch") {
+        found.remove_orphans(&env, &version, next_file);
+    }
+    let manifest = Manifest::create(&env, dir, next_file, &edit)?;
+    found.remove_orphans(&env, &version, next_file);
+    let mut last_seq = replayed.last_seq;
+    if env.planted("seq_reused_after_recovery") {
+        last_seq = state.last_seq;
+    }
+    let parts = Parts { env, dir, options, dir_lock, cache, version, log, manifest };
+    Ok(parts.into_core(replayed, last_seq, state.next_file))
+}
+
+fn lock<E: Env>(env: &E, dir: &Path, options: &Options) -> Result<<E::Disk as Disk>::DirLock> {
+    let disk = env.disk();
+    if options.create_if_missing {
+        disk.create_dir_all(dir).map_err(|error| Error::io("create directory", dir, error))?;
+    }
+    disk.lock_dir(dir).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => Error::locked(dir),
+        _ => Error::io("lock", dir, error),
+    })
+}
+
+/// What the MANIFEST says.
+struct Durable {
+    tables: BTreeMap<u64, (usize, TableInfo)>,
+    next_file: u64,
+    last_seq: SeqNum,
+    wal_lsn: Lsn,
+}
+
+/// What the directory holds.
+struct Found<'a> {
+    dir: &'a Path,
+    kinds: Vec<FileKind>,
+    bytes: BTreeMap<u64, u64>,
+}
+
+impl<'a> Found<'a> {
+    fn list<E: Env>(env: &E, dir: &'a Path) -> Result<Found<'a>> {
+        let entries = env.disk().list(dir).map_err(|error| Error::io("list", dir, error))?;
+        let files: Vec<_> = entries.iter().filter(|entry| !entry.is_dir).collect();
+        let kinds = files.iter().map(|entry| FileKind::parse(&entry.name)).collect();
+        let table_bytes = |entry: &&crate::env::DirEntry| match FileKind::parse(&entry.name) {
+            FileKind::Table(number) => Some((number, entry.bytes)),
+            _ => None,
+        };
+        let bytes = files.iter().filter_map(|entry| table_bytes(entry)).collect();
+        Ok(Found { dir, kinds, bytes })
+    }
+
+    fn read_manifest<E: Env>(&self, env: &E, options: &Options) -> Result<Durable> {
+        if !self.kinds.contains(&FileKind::Current) {
+            return self.create(options);
+        }
+        if options.error_if_exists {
+            let dir = self.dir.display();
+            return Err(Error::invalid_argument(format_args!("{dir} holds an engine and error_if_exists is set")));
+        }
+        let file_no = read_current(env, self.dir)?;
+        let edits = read_manifest(env, self.dir, file_no)?;
+        let path = self.dir.join(super::files::manifest_name(file_no));
+        let corruption = |what: &str| Error::corruption(&path, 0, what);
+        let (tables, scalars) = replay_edits(&edits).map_err(corruption)?;
+        let missing = || corruption("manifest without file number, sequence number or log position");
+        Ok(Durable {
+            next_file: scalars.next_file.ok_or_else(missing)?.max(file_no + 1),
+            last_seq: scalars.last_seq.ok_or_else(missing)?,
+            wal_lsn: scalars.wal_lsn.ok_or_else(missing)?,
+            tables,
+        })
+    }
+
+    fn create(&self, options: &Options) -> Result<Durable> {
+        let dir = self.dir.display();
+        if let Some(number) = self.bytes.keys().next() {
+            let path = table_path(self.dir, *number);
+            return Err(Error::corruption(&path, 0, format_args!("{dir} holds tables but no CURRENT that names their manifest")));
+        }
+        if !options.create_if_missing {
+            return Err(Error::invalid_argument(format_args!("{dir} holds no engine and create_if_missing is not set")));
+        }
+        Ok(Durable { tables: BTreeMap::new(), next_file: 1, last_seq: SeqNum(0), wal_lsn: Lsn(0) })
+    }
+
+    fn open_tables<E: Env>(
+        &self,
+        env: &E,
+        options: &Options,
+        cache: &BlockCache,
+        tables: &BTreeMap<u64, (usize, TableInfo)>,
+    ) -> Result<Version<E>> {
+        let deepest = tables.values().map(|(level, _)| *level + 1).max().unwrap_or(0);
+        let mut levels: Vec<Vec<Arc<Table<E>>>> = (0..deepest.max(options.levels_max)).map(|_| Vec::new()).collect();
+        for (number, (level, info)) in tables {
+            let path = table_path(self.dir, *number);
+            match self.bytes.get(number) {
+                None => return Err(Error::corruption(&path, 0, "the manifest names this table, and it is missing")),
+                Some(bytes) if *bytes != info.file_bytes => {
+                    let what = format_args!("the table has {bytes} bytes, its manifest says {}", info.file_bytes);
+                    return Err(Error::corruption(&path, (*bytes).min(info.file_bytes), what));
+                }
+                Some(_) => {}
+            }
+            let table = Table::open(env, &path, *number, cache.clone())?;
+            if table.info() != info {
+                return Err(Error::corruption(&path, 0, "the table's properties are not those in its manifest"));
+            }
+            levels[*level].push(Arc::new(table));
+        }
+        let version = Version::sorted(env, levels);
+        match version.overlap(env) {
+            None => Ok(version),
+            Some((level, a, b)) => {
+                let what = format_args!("it overlaps with table {b} in level {level}");
+                Err(Error::corruption(&table_path(self.dir, a), 0, what))
+            }
+        }
+    }
+
+    /// Removes tables and MANIFESTs that the new MANIFEST does not name. What fails is left for the next open.
+    fn remove_orphans<E: Env>(&self, env: &E, version: &Version<E>, manifest_no: u64) {
+        let live: BTreeSet<u64> = version.tables().map(|(_, table)| table.info().file_no).collect();
+        for kind in &self.kinds {
+            let path = match *kind {
+                FileKind::Table(number) if !live.contains(&number) => table_path(self.dir, number),
+                FileKind::Manifest(number) if number != manifest_no => {
+                    self.dir.join(super::files::manifest_name(number))
+                }
+                _ => continue,
+            };
+            env.reached("lsm.orphan_removed");
+            if let Err(error) = env.disk().remove(&path) {
+                tracing::warn!(path = %path.display(), %error, "cannot remove an orphan");
+            }
+        }
+    }
+}
+
+/// What the log added to the tables.
+struct Replayed {
+    /// Oldest first; all but the last are full.
+    memtables: Vec<Immutable>,
+    last_seq: SeqNum,
+}
+
+fn replay_log<E: Env>(env: &E, dir: &Path, options: &Options, durable: &Durable) -> Result<(Log<E>, Replayed)> {
+    let wal_dir = dir.join(WAL_DIR);
+    let log_options = LogOptions { segment_bytes: options.wal_segment_bytes, ..LogOptions::default() };
+    let mut replayed = Replayed { memtables: Vec::new(), last_seq: durable.last_seq };
+    let (log, report) = Log::open(env.clone(), &wal_dir, log_options, &mut |frame| {
+        if frame.lsn < durable.wal_lsn { Ok(()) } else { replayed.apply(frame, options, &wal_dir) }
+    })?;
+    check_range(&wal_dir, &report, durable.wal_lsn)?;
+    if replayed.last_seq > durable.last_seq {
+        env.reached("lsm.wal_replayed");
+    }
+    Ok((log, replayed))
+}
+
+/// Checks that the log holds everything that the tables do not.
+fn check_range(wal_dir: &Path, report: &RecoveryReport, wal_lsn: Lsn) -> Result<()> {
+    if report.first_lsn > wal_lsn {
+        let what = format_args!("the log begins at {}, the manifest needs it from {wal_lsn}", report.first_lsn);
+        return Err(Error::corruption(wal_dir, wal_lsn.0, what));
+    }
+    if report.end < wal_lsn {
+        let what = format_args!("the log ends at {}, the manifest needs it from {wal_lsn}", report.end);
+        return Err(Error::corruption(wal_dir, report.end.0, what));
+    }
+    Ok(())
+}
+
+impl Replayed {
+    fn apply(&mut self, frame: Frame<'_>, options: &Options, wal_dir: &Path) -> Result<()> {
+        let corruption = |what: &str| Error::corruption(wal_dir, frame.lsn.0, what);
+        let record = decode_record(frame.payload).map_err(corruption)?;
+        if record.first.0 != self.last_seq.0 + 1 {
+            let what = format!("log record {} follows sequence number {}", record.first, self.last_seq);
+            return Err(corruption(&what));
+        }
+        if self.memtables.last().is_none_or(|last| last.memtable.bytes() >= options.memtable_bytes) {
+            let memtable = Arc::new(SkipList::new());
+            self.memtables.push(Immutable { memtable, wal_end: frame.lsn, last_seq: self.last_seq });
+        }
+        let last = self.memtables.last_mut().expect("pushed above");
+        for operation in record.operations() {
+            let operation = operation.map_err(corruption)?;
+            self.last_seq.0 += 1;
+            last.memtable.insert(operation.key, Tag::new(self.last_seq, operation.kind), operation.value);
+        }
+        (last.wal_end, last.last_seq) = (frame.end, self.last_seq);
+        Ok(())
+    }
+}
+
+/// What opening has gathered.
+struct Parts<'a, E: Env> {
+    env: E,
+    dir: &'a Path,
+    options: Options,
+    dir_lock: <E::Disk as Disk>::DirLock,
+    cache: BlockCache,
+    version: Arc<Version<E>>,
+    log: Log<E>,
+    manifest: Manifest<E>,
+}
+
+impl<E: Env> Parts<'_, E> {
+    fn into_core(self, mut replayed: Replayed, last_seq: SeqNum, next_file: u64) -> Core<E> {
+        let memtable = replayed.memtables.pop().map_or_else(|| Arc::new(SkipList::new()), |last| last.memtable);
+        let immutables: VecDeque<_> = replayed.memtables.into_iter().map(Arc::new).collect();
+        let super_version = SuperVersion {
+            memtable: Arc::clone(&memtable),
+            immutables: immutables.iter().rev().map(Arc::clone).collect(),
+            version: Arc::clone(&self.version),
+        };
+        let leader = Leader { memtable: Arc::clone(&memtable), last_seq, unpaid_bytes: 0 };
+        let state = State {
+            memtable,
+            immutables,
+            version: self.version,
+            busy: BTreeSet::new(),
+            compacting: 0,
+            manual: false,
+            pending: BTreeSet::new(),
+            obsolete: Vec::new(),
+            flush_error: None,
+            compaction_error: None,
+            poisoned: None,
+            threads: Vec::new(),
+        };
+        Core {
+            env: self.env,
+            dir: PathBuf::from(self.dir),
+            options: self.options,
+            log: self.log,
+            cache: self.cache,
+            counters: Counters::default(),
+            snapshots: SnapshotRegistry::new(),
+            visible: AtomicU64::new(last_seq.0),
+            next_file: AtomicU64::new(next_file),
+            pressure: Pressure::default(),
+            closing: AtomicBool::new(false),
+            halted: AtomicBool::new(false),
+            queue: Mutex::<E, _>::new(Queue::default()),
+            leader: Mutex::<E, _>::new(leader),
+            manifest: Mutex::<E, _>::new(self.manifest),
+            state: Mutex::<E, _>::new(state),
+            super_version: RwLock::<E, _>::new(Arc::new(super_version)),
+            work: Condvar::<E>::default(),
+            progress: Condvar::<E>::default(),
+            dir_lock: Mutex::<E, _>::new(Some(self.dir_lock)),
+        }
+    }
+}

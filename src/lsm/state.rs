@@ -1,0 +1,284 @@
+//! [`Core`]: what the handles, the commit leader and the background threads of one engine share, and how it changes.
+//!
+//! - Lock order: commit queue, leader, manifest, state, super-version. No I/O happens under the state or super-version lock.
+//! - The set of tables changes only through [`Core::install`]: first the MANIFEST, durably, then the memory.
+//! - Rule 1: a failed write or sync of the log, the MANIFEST or the directory poisons; reads go on, nothing else does.
+//! - A table's file is removed once it is in no version that anyone holds; its number is not used again.
+
+use super::cache::BlockCache;
+use super::commit::{Leader, Queue};
+use super::compaction::picker;
+use super::files::table_path;
+use super::manifest::Manifest;
+use super::manifest::format::VersionEdit;
+use super::memtable::SkipList;
+use super::options::Options;
+use super::snapshot::SnapshotRegistry;
+use super::stats::Counters;
+use super::table::Table;
+use super::version::{Immutable, SuperVersion, Version};
+use crate::aof::Log;
+use crate::base::key::SeqNum;
+use crate::base::{Error, Result};
+use crate::env::{Condvar, Disk, Env, EnvCondvar, Mutex, MutexGuard, RwLock};
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Everything behind the handles of one engine.
+pub(super) struct Core<E: Env> {
+    pub(super) env: E,
+    pub(super) dir: PathBuf,
+    pub(super) options: Options,
+    pub(super) log: Log<E>,
+    pub(super) cache: BlockCache,
+    pub(super) counters: Counters,
+    pub(super) snapshots: SnapshotRegistry<E>,
+    /// The newest sequence number whose group is wholly in the memtable.
+    pub(super) visible: AtomicU64,
+    pub(super) next_file: AtomicU64,
+    pub(super) pressure: Pressure,
+    /// Set by close, before anything else.
+    pub(super) closing: AtomicBool,
+    /// Set once `State::poisoned` is.
+    pub(super) halted: AtomicBool,
+    pub(super) queue: Mutex<E, Queue<E>>,
+    pub(super) leader: Mutex<E, Leader>,
+    pub(super) manifest: Mutex<E, Manifest<E>>,
+    pub(super) state: Mutex<E, State<E>>,
+    pub(super) super_version: RwLock<E, Arc<SuperVersion<E>>>,
+    /// There may be work for a background thread.
+    pub(super) work: Condvar<E>,
+    /// A flush or compaction ended, well or not.
+    pub(super) progress: Condvar<E>,
+    pub(super) dir_lock: Mutex<E, Option<<E::Disk as Disk>::DirLock>>,
+}
+
+/// What changes under the state lock.
+pub(super) struct State<E: Env> {
+    /// The memtable being written.
+    pub(super) memtable: Arc<SkipList>,
+    /// Full memtables, oldest first.
+    pub(super) immutables: VecDeque<Arc<Immutable>>,
+    pub(super) version: Arc<Version<E>>,
+    /// Tables being compacted.
+    pub(super) busy: BTreeSet<u64>,
+    /// Compactions under way.
+    pub(super) compacting: usize,
+    /// A forced compaction holds the others off.
+    pub(super) manual: bool,
+    /// Numbers of tables that no version holds yet, or whose removal failed.
+    pub(super) pending: BTreeSet<u64>,
+    /// Tables that the current version does not hold any more.
+    pub(super) obsolete: Vec<Arc<Table<E>>>,
+    /// Why the last flush failed, until one succeeds.
+    pub(super) flush_error: Option<Error>,
+    /// Why the last compaction failed, until one succeeds.
+    pub(super) compaction_error: Option<Error>,
+    pub(super) poisoned: Option<Error>,
+    pub(super) threads: Vec<E::Join>,
+}
+
+/// What the commit leader looks at to slow down, without a lock.
+#[derive(Debug, Default)]
+pub(super) struct Pressure {
+    /// Bytes a second that writes may bring; 0 means any number.
+    pub(super) bytes_per_second: AtomicU64,
+    /// The memtable being written is the last that fits.
+    pub(super) last_memtable: AtomicBool,
+}
+
+/// Fastest and slowest rate of slowed-down writes.
+const SLOW_BYTES_PER_SECOND_MAX: u64 = 256 << 20;
+const SLOW_BYTES_PER_SECOND_MIN: u64 = 1 << 20;
+/// Compaction debt, in sizes of level 1, that slows writes down as much as they can be.
+const DEBT_SIZES_MAX: u64 = 64;
+
+/// Returns the rate for writes when `fraction` of the way to a stop is gone.
+pub(super) fn slow_rate(fraction: f64) -> u64 {
+    if fraction <= 0.0 {
+        return 0;
+    }
+    let left = (1.0 - fraction).clamp(0.0, 1.0);
+    ((SLOW_BYTES_PER_SECOND_MAX as f64 * left * left) as u64).max(SLOW_BYTES_PER_SECOND_MIN)
+}
+
+impl<E: Env> Core<E> {
+    /// Returns the newest sequence number that readers see.
+    pub(super) fn visible(&self) -> SeqNum {
+        SeqNum(self.visible.load(Ordering::Acquire))
+    }
+
+    /// Fails if the engine was closed.
+    pub(super) fn check_open(&self) -> Result<()> {
+        if self.closing.load(Ordering::Relaxed) { Err(Error::closed()) } else { Ok(()) }
+    }
+
+    /// Fails if nothing may be written any more.
+    pub(super) fn check_running(&self) -> Result<()> {
+        self.check_open()?;
+        if self.halted.load(Ordering::Acquire) {
+            let state = self.state.lock();
+            return Err(state.poisoned.clone().expect("set before the engine was halted"));
+        }
+        Ok(())
+    }
+
+    /// Refuses every later write because of `cause`.
+    pub(super) fn poison(&self, cause: &Error) {
+        let mut state = self.state.lock();
+        if state.poisoned.is_none() {
+            self.env.reached("lsm.poisoned");
+            state.poisoned = Some(Error::poisoned(cause));
+            self.halted.store(true, Ordering::Release);
+        }
+        self.work.notify_all();
+        self.progress.notify_all();
+    }
+
+    /// Passes a result of the log on; a failure poisons.
+    pub(super) fn wal<T>(&self, result: Result<T>) -> Result<T> {
+        if let Err(error) = &result {
+            self.poison(error);
+        }
+        result
+    }
+
+    /// Returns the super-version of this moment.
+    #[inline]
+    pub(super) fn current(&self) -> Arc<SuperVersion<E>> {
+        Arc::clone(&self.super_version.read())
+    }
+
+    /// Shows readers the memtables and tables of `state`.
+    pub(super) fn publish(&self, state: &State<E>) {
+        let super_version = Arc::new(SuperVersion {
+            memtable: Arc::clone(&state.memtable),
+            immutables: state.immutables.iter().rev().map(Arc::clone).collect(),
+            version: Arc::clone(&state.version),
+        });
+        let previous = std::mem::replace(&mut *self.super_version.write(), super_version);
+        drop(previous);
+        self.update_pressure(state);
+    }
+
+    fn update_pressure(&self, state: &State<E>) {
+        let options = &self.options;
+        let files = state.version.levels()[0].len();
+        let slow_from = options.l0_compaction_files.midpoint(options.l0_stall_files);
+        let steps = (options.l0_stall_files - slow_from).max(1) as f64;
+        let by_files = (files as f64 + 1.0 - slow_from as f64) / steps;
+        let debt = picker::debt_bytes(&state.version, options) as f64;
+        let by_debt = debt / options.level_bytes_base.saturating_mul(DEBT_SIZES_MAX) as f64 - 0.25;
+        self.pressure.bytes_per_second.store(slow_rate(by_files.max(by_debt)), Ordering::Relaxed);
+        let last = state.immutables.len() >= options.immutable_memtables_max;
+        self.pressure.last_memtable.store(last, Ordering::Relaxed);
+    }
+
+    /// Returns a file number that was never used, and holds the file back from being called an orphan.
+    pub(super) fn allocate_number(&self) -> u64 {
+        let mut state = self.state.lock();
+        let number = self.next_file.fetch_add(1, Ordering::Relaxed);
+        state.pending.insert(number);
+        number
+    }
+
+    /// Forgets numbers whose tables are in a version now.
+    pub(super) fn release_numbers(&self, numbers: &[u64]) {
+        let mut state = self.state.lock();
+        state.pending.retain(|number| !numbers.contains(number));
+    }
+
+    /// Removes tables that no version ever held. What cannot be removed is left for the next open.
+    pub(super) fn discard_numbers(&self, numbers: &[u64]) {
+        let removed: Vec<u64> = numbers.iter().copied().filter(|number| self.remove_table(*number)).collect();
+        self.release_numbers(&removed);
+    }
+
+    fn remove_table(&self, number: u64) -> bool {
+        match self.env.disk().remove(&table_path(&self.dir, number)) {
+            Ok(()) => {
+                self.counters.files_deleted.add(1);
+                true
+            }
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+
+    /// Makes a change of the set of tables durable, then visible, with what `finish` changes beside it.
+    ///
+    /// # Errors
+    /// The MANIFEST could not be written; the engine is poisoned and the change may or may not be found at the next open.
+    pub(super) fn install(
+        &self,
+        mut edit: VersionEdit,
+        added: Vec<(usize, Arc<Table<E>>)>,
+        finish: impl FnOnce(&mut State<E>),
+    ) -> Result<()> {
+        let mut manifest = self.manifest.lock();
+        self.check_running()?;
+        edit.next_file = Some(self.next_file.load(Ordering::Relaxed));
+        edit.added = added.iter().map(|(level, table)| (*level, table.info().clone())).collect();
+        self.wal(manifest.append(&edit))?;
+        self.log_position(&edit);
+        {
+            let mut state = self.state.lock();
+            let version = state.version.apply(&self.env, &edit.removed, &added);
+            state.version = Arc::new(version);
+            finish(&mut state);
+            self.publish(&state);
+            self.work.notify_all();
+            self.progress.notify_all();
+        }
+        drop(added);
+        if manifest.bytes() > self.options.manifest_bytes_max {
+            self.wal(self.roll_manifest(&mut manifest))?;
+        }
+        Ok(())
+    }
+
+    /// Checks an edit against the log it points into.
+    fn log_position(&self, edit: &VersionEdit) {
+        if let Some(lsn) = edit.wal_lsn {
+            let durable = self.log.durable();
+            assert!(lsn <= durable, "the MANIFEST points to {lsn}, the log is durable up to {durable}");
+        }
+    }
+
+    /// Replaces the MANIFEST by one that holds only what is true now.
+    fn roll_manifest(&self, manifest: &mut MutexGuard<'_, E, Manifest<E>>) -> Result<()> {
+        let file_no = self.next_file.fetch_add(1, Ordering::Relaxed);
+        let edit = {
+            let state = self.state.lock();
+            let (last_seq, wal_lsn) = manifest.position();
+            VersionEdit {
+                next_file: Some(self.next_file.load(Ordering::Relaxed)),
+                last_seq: Some(last_seq),
+                wal_lsn: Some(wal_lsn),
+                ..state.version.as_edit()
+            }
+        };
+        let old = manifest.path().to_path_buf();
+        **manifest = Manifest::create(&self.env, &self.dir, file_no, &edit)?;
+        self.env.reached("lsm.manifest_roll");
+        // Left behind if this fails; the next open removes it.
+        let _ = self.env.disk().remove(&old);
+        Ok(())
+    }
+
+    /// Removes the files of obsolete tables that nobody reads any more.
+    pub(super) fn purge_obsolete(&self) {
+        let unused: Vec<u64> = {
+            let mut state = self.state.lock();
+            let (unused, used) = std::mem::take(&mut state.obsolete).into_iter().partition(|table| Arc::strong_count(table) == 1);
+            state.obsolete = used;
+            let unused: Vec<Arc<Table<E>>> = unused;
+            let numbers = unused.iter().map(|table| table.info().file_no).collect();
+            state.pending.extend(&numbers);
+            numbers
+        };
+        self.discard_numbers(&unused);
+    }
+}

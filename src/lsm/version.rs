@@ -1,0 +1,336 @@
+//! [`Version`]: an immutable set of tables by level; [`SuperVersion`]: that and the memtables, all that a reader needs.
+//!
+//! Made by flush and compaction under the engine's state lock, read by everyone without a lock through an `Arc`.
+//!
+//! - Level 0: newest first; no two tables share a sequence number range, so the first answer is the newest.
+//! - Every other level: ascending and disjoint in user keys, so that a key lies in at most one table of it.
+//! - For one key, versions in an upper level are newer than those in a lower one.
+//!
+//! The first two are asserted whenever a version is made.
+
+use super::iter::{InternalIterator, MergingIterator};
+use super::iterator::Source;
+use super::manifest::format::VersionEdit;
+use super::memtable::{Memtable, SkipList};
+use super::stats::Counters;
+use super::table::{Table, TableInfo, TableIterator};
+use super::value::Value;
+use crate::aof::Lsn;
+use crate::base::Result;
+use crate::base::key::{SeqNum, Tag};
+use crate::env::Env;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The tables of an engine at one moment.
+pub(super) struct Version<E: Env> {
+    levels: Vec<Vec<Arc<Table<E>>>>,
+}
+
+impl<E: Env> Version<E> {
+    pub(super) fn empty(levels: usize) -> Version<E> {
+        Version { levels: (0..levels).map(|_| Vec::new()).collect() }
+    }
+
+    /// Returns the version after removing and adding tables.
+    pub(super) fn apply(&self, env: &E, removed: &[(usize, u64)], added: &[(usize, Arc<Table<E>>)]) -> Version<E> {
+        let mut levels = self.levels.clone();
+        for (level, file_no) in removed {
+            let before = levels[*level].len();
+            levels[*level].retain(|table| table.info().file_no != *file_no);
+            assert_eq!(levels[*level].len() + 1, before, "table {file_no} is not in level {level}");
+        }
+        for (level, table) in added {
+            levels[*level].push(Arc::clone(table));
+        }
+        let version = Version::sorted(env, levels);
+        if let Some((level, a, b)) = version.overlap(env) {
+            panic!("tables {a} and {b} overlap in level {level}");
+        }
+        version
+    }
+
+    /// Makes a version of tables in any order; the caller checks for [`overlap`](Version::overlap).
+    pub(super) fn sorted(env: &E, mut levels: Vec<Vec<Arc<Table<E>>>>) -> Version<E> {
+        let (top, below) = levels.split_first_mut().expect("there are levels");
+        top.sort_by_key(|table| std::cmp::Reverse(table.info().seq_max));
+        if env.planted("l0_newest_order_wrong") {
+            top.reverse();
+        }
+        for level in below {
+            level.sort_by(|a, b| a.info().smallest.0.cmp(&b.info().smallest.0));
+        }
+        Version { levels }
+    }
+
+    /// Returns two tables that break the rules of their level.
+    pub(super) fn overlap(&self, env: &E) -> Option<(usize, u64, u64)> {
+        let skip_top = env.planted("l0_newest_order_wrong");
+        let top = self.levels[0].windows(2).find(|pair| !skip_top && pair[0].info().seq_min <= pair[1].info().seq_max);
+        let top = top.map(|pair| (0, pair));
+        let below = self.levels.iter().enumerate().skip(1).find_map(|(number, level)| {
+            let pair = level.windows(2).find(|pair| pair[0].info().largest.0 >= pair[1].info().smallest.0)?;
+            Some((number, pair))
+        });
+        top.or(below).map(|(level, pair)| (level, pair[0].info().file_no, pair[1].info().file_no))
+    }
+
+    pub(super) fn levels(&self) -> &[Vec<Arc<Table<E>>>] {
+        &self.levels
+    }
+
+    pub(super) fn tables(&self) -> impl Iterator<Item = (usize, &Arc<Table<E>>)> {
+        self.levels.iter().enumerate().flat_map(|(number, level)| level.iter().map(move |table| (number, table)))
+    }
+
+    /// Returns the tables of `level` that hold keys of `smallest..=largest`.
+    pub(super) fn overlapping(&self, level: usize, smallest: &[u8], largest: &[u8]) -> &[Arc<Table<E>>] {
+        assert!(level >= 1, "level 0 is not sorted by key");
+        let tables = &self.levels[level];
+        let from = tables.partition_point(|table| table.info().largest.0.as_slice() < smallest);
+        let count = tables[from..].partition_point(|table| table.info().smallest.0.as_slice() <= largest);
+        &tables[from..from + count]
+    }
+
+    /// Returns the newest entry of `key` at or below `seq`.
+    pub(super) fn get(&self, key: &[u8], seq: SeqNum, counters: &Counters) -> Result<Option<(Tag, Value)>> {
+        let (top, below) = self.levels.split_first().expect("there are levels");
+        for table in top {
+            if covers(table.info(), key) && table.info().seq_min <= seq {
+                if let Some(found) = lookup(table, key, seq, counters)? {
+                    return Ok(Some(found));
+                }
+            }
+        }
+        for level in below {
+            let at = level.partition_point(|table| table.info().largest.0.as_slice() < key);
+            if let Some(table) = level.get(at).filter(|table| covers(table.info(), key)) {
+                if let Some(found) = lookup(table, key, seq, counters)? {
+                    return Ok(Some(found));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns an edit that makes this version from nothing.
+    pub(super) fn as_edit(&self) -> VersionEdit {
+        let added = self.tables().map(|(level, table)| (level, table.info().clone())).collect();
+        VersionEdit { added, ..VersionEdit::default() }
+    }
+}
+
+fn covers(info: &TableInfo, key: &[u8]) -> bool {
+    info.smallest.0.as_slice() <= key && key <= info.largest.0.as_slice()
+}
+
+fn lookup<E: Env>(
+    table: &Table<E>,
+    key: &[u8],
+    seq: SeqNum,
+    counters: &Counters,
+) -> Result<Option<(Tag, Value)>> {
+    if !table.may_contain(key) {
+        counters.filter_hits.add(1);
+        return Ok(None);
+    }
+    let found = table.get(key, seq)?;
+    if found.is_none() {
+        counters.filter_misses.add(1);
+    }
+    Ok(found)
+}
+
+/// The tables that a sequence of edits leaves: level of each by file number.
+pub(super) fn replay_edits(edits: &[VersionEdit]) -> Result<(BTreeMap<u64, (usize, TableInfo)>, VersionEdit), &'static str> {
+    let mut tables = BTreeMap::new();
+    let mut scalars = VersionEdit::default();
+    for edit in edits {
+        for (level, file_no) in &edit.removed {
+            match tables.remove(file_no) {
+                Some((at, _)) if at == *level => {}
+                _ => return Err("version edit removes a table that is not there"),
+            }
+        }
+        for (level, info) in &edit.added {
+            if tables.insert(info.file_no, (*level, info.clone())).is_some() {
+                return Err("version edit adds a table twice");
+            }
+        }
+        scalars.next_file = edit.next_file.or(scalars.next_file);
+        scalars.last_seq = edit.last_seq.or(scalars.last_seq);
+        scalars.wal_lsn = edit.wal_lsn.or(scalars.wal_lsn);
+    }
+    Ok((tables, scalars))
+}
+
+/// A full memtable on its way to a table.
+pub(super) struct Immutable {
+    pub(super) memtable: Arc<SkipList>,
+    /// Its entries lie in the log before this position, those of later memtables at or after it.
+    pub(super) wal_end: Lsn,
+    /// The last sequence number of its entries.
+    pub(super) last_seq: SeqNum,
+}
+
+/// Everything a reader looks into, newest first.
+pub(super) struct SuperVersion<E: Env> {
+    pub(super) memtable: Arc<SkipList>,
+    /// Newest first.
+    pub(super) immutables: Vec<Arc<Immutable>>,
+    pub(super) version: Arc<Version<E>>,
+}
+
+impl<E: Env> SuperVersion<E> {
+    /// Returns the newest entry of `key` at or below `seq`.
+    pub(super) fn get(&self, key: &[u8], seq: SeqNum, counters: &Counters) -> Result<Option<(Tag, Value)>> {
+        let memtables = std::iter::once(&self.memtable).chain(self.immutables.iter().map(|full| &full.memtable));
+        for memtable in memtables {
+            if let Some((tag, value)) = memtable.get(key, seq) {
+                return Ok(Some((tag, Value::copy_from_slice(value))));
+            }
+        }
+        self.version.get(key, seq, counters)
+    }
+}
+
+/// Lets an iterator keep and read a super-version.
+pub(super) struct SuperSource<E: Env>(pub(super) Arc<SuperVersion<E>>);
+
+impl<E: Env> Source for SuperSource<E> {
+    fn open(&self) -> Result<MergingIterator> {
+        let SuperVersion { memtable, immutables, version } = &*self.0;
+        let mut children: Vec<Box<dyn InternalIterator>> = vec![Box::new(memtable.iter())];
+        for full in immutables {
+            children.push(Box::new(full.memtable.iter()));
+        }
+        for table in &version.levels[0] {
+            children.push(Box::new(table.iter(true)));
+        }
+        for level in version.levels.iter().skip(1).filter(|level| !level.is_empty()) {
+            children.push(Box::new(LevelIterator::new(level.clone(), true)));
+        }
+        Ok(MergingIterator::new(children))
+    }
+}
+
+/// Walks tables that are ascending and disjoint, opening a cursor on one at a time.
+pub(super) struct LevelIterator<E: Env> {
+    tables: Vec<Arc<Table<E>>>,
+    fill_cache: bool,
+    at: usize,
+    current: Option<TableIterator<E>>,
+}
+
+impl<E: Env> LevelIterator<E> {
+    pub(super) fn new(tables: Vec<Arc<Table<E>>>, fill_cache: bool) -> LevelIterator<E> {
+        LevelIterator { tables, fill_cache, at: 0, current: None }
+    }
+
+    /// Stands on no entry of table `at`, or on none at all past either end.
+    fn enter(&mut self, at: usize) -> Option<&mut TableIterator<E>> {
+        if self.current.is_none() || self.at != at {
+            self.current = self.tables.get(at).map(|table| table.iter(self.fill_cache));
+        }
+        self.at = at;
+        self.current.as_mut()
+    }
+
+    fn skip_forward(&mut self) -> Result<()> {
+        while self.current.as_ref().is_some_and(|current| !current.valid()) {
+            if let Some(next) = self.enter(self.at + 1) {
+                next.seek_to_first()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn skip_backward(&mut self) -> Result<()> {
+        while self.current.as_ref().is_some_and(|current| !current.valid()) {
+            match self.at.checked_sub(1) {
+                Some(at) => self.enter(at).expect("there is a table before").seek_to_last()?,
+                None => self.current = None,
+            }
+        }
+        Ok(())
+    }
+
+    fn standing(&self) -> &TableIterator<E> {
+        self.current.as_ref().expect("the cursor stands on an entry")
+    }
+}
+
+impl<E: Env> InternalIterator for LevelIterator<E> {
+    fn valid(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| current.valid())
+    }
+
+    fn seek_to_first(&mut self) -> Result<()> {
+        match self.enter(0) {
+            Some(table) => table.seek_to_first()?,
+            None => return Ok(()),
+        }
+        self.skip_forward()
+    }
+
+    fn seek_to_last(&mut self) -> Result<()> {
+        match self.tables.len().checked_sub(1) {
+            Some(last) => self.enter(last).expect("the last table is there").seek_to_last()?,
+            None => return Ok(()),
+        }
+        self.skip_backward()
+    }
+
+    fn seek(&mut self, key: &[u8], tag: Tag) -> Result<()> {
+        let at = self.tables.partition_point(|table| table.info().largest.0.as_slice() < key);
+        match self.enter(at) {
+            Some(table) => table.seek(key, tag)?,
+            None => return Ok(()),
+        }
+        self.skip_forward()
+    }
+
+    fn seek_for_prev(&mut self, key: &[u8], tag: Tag) -> Result<()> {
+        let after = self.tables.partition_point(|table| table.info().smallest.0.as_slice() <= key);
+        match after.checked_sub(1) {
+            Some(at) => self.enter(at).expect("the table is there").seek_for_prev(key, tag)?,
+            None => {
+                self.current = None;
+                return Ok(());
+            }
+        }
+        self.skip_backward()
+    }
+
+    fn next(&mut self) -> Result<()> {
+        match &mut self.current {
+            Some(current) => current.next()?,
+            None => return Ok(()),
+        }
+        self.skip_forward()
+    }
+
+    fn prev(&mut self) -> Result<()> {
+        match &mut self.current {
+            Some(current) => current.prev()?,
+            None => return Ok(()),
+        }
+        self.skip_backward()
+    }
+
+    fn key(&self) -> &[u8] {
+        self.standing().key()
+    }
+
+    fn tag(&self) -> Tag {
+        self.standing().tag()
+    }
+
+    fn value(&self) -> &[u8] {
+        self.standing().value()
+    }
+
+    fn value_owned(&self) -> Value {
+        self.standing().value_owned()
+    }
+}
