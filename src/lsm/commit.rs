@@ -248,13 +248,7 @@ impl<E: Env> Core<E> {
         Ok((before, lsn))
     }
 
-    fn append_record(
-        &self,
-        first: SeqNum,
-        operations: u64,
-        own: &WriteBatch,
-        group: &[Arc<Waiter<E>>],
-    ) -> Result<Lsn> {
+    fn append_record(&self, first: SeqNum, operations: u64, own: &WriteBatch, group: &[Arc<Waiter<E>>]) -> Result<Lsn> {
         let count = u32::try_from(operations).expect("an operation takes two bytes, and a group has less than 4 GiB");
         let header = record_header(first, count);
         let count = u16::try_from(count).unwrap_or(u16::MAX);

@@ -113,7 +113,8 @@ impl<E: Env> Engine<E> {
     /// As [`Options::durability`] says.
     pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
         let (key, value) = (key.as_ref(), value.as_ref());
-        let mut batch = WriteBatch::with_capacity(key.len().saturating_add(value.len()).saturating_add(16).min(1 << 20));
+        let mut batch =
+            WriteBatch::with_capacity(key.len().saturating_add(value.len()).saturating_add(16).min(1 << 20));
         batch.put(key, value);
         self.write(batch).map(|_| ())
     }
@@ -319,9 +320,7 @@ impl<E: Env> Core<E> {
     /// Switches the memtable and waits until it is a table.
     fn flush_and_wait(&self) -> Result<()> {
         self.check_running()?;
-        self.lead_alone(|leader| {
-            if leader.memtable.is_empty() { Ok(()) } else { self.switch_memtable(leader) }
-        })?;
+        self.lead_alone(|leader| if leader.memtable.is_empty() { Ok(()) } else { self.switch_memtable(leader) })?;
         let mut state = self.state.lock();
         let Some(target) = state.immutables.back().map(|full| full.wal_end) else { return Ok(()) };
         // A failure of an earlier attempt says nothing about the next one.

@@ -49,8 +49,7 @@ impl<E: Env> Core<E> {
             }
         };
         let bytes = table.info().file_bytes;
-        let edit =
-            VersionEdit { last_seq: Some(full.last_seq), wal_lsn: Some(full.wal_end), ..VersionEdit::default() };
+        let edit = VersionEdit { last_seq: Some(full.last_seq), wal_lsn: Some(full.wal_end), ..VersionEdit::default() };
         self.install(edit, vec![(0, Arc::new(table))], |state| {
             if !self.env.planted("immutable_dropped_before_install") {
                 let flushed = state.immutables.pop_front().expect("the memtable was queued");

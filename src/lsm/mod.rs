@@ -73,7 +73,10 @@ pub const MARKS: &[&str] = &[
 /// Bugs that the simulator can switch on in this floor: name and what goes wrong.
 pub const PLANTED_BUGS: &[(&str, &str)] = &[
     ("manifest_not_synced", "the MANIFEST is written but never synced"),
-    ("current_rename_without_dir_sync", "CURRENT is replaced without syncing the directory, then the old MANIFEST removed"),
+    (
+        "current_rename_without_dir_sync",
+        "CURRENT is replaced without syncing the directory, then the old MANIFEST removed",
+    ),
     ("wal_deleted_before_flush_installed", "the log of a memtable is given back before its table is in the MANIFEST"),
     ("table_dir_not_synced", "a table's directory entry is not synced before the MANIFEST names it"),
     ("immutable_dropped_before_install", "readers lose a full memtable before its table is installed"),

@@ -132,10 +132,16 @@ impl<'a> Found<'a> {
         let dir = self.dir.display();
         if let Some(number) = self.bytes.keys().next() {
             let path = table_path(self.dir, *number);
-            return Err(Error::corruption(&path, 0, format_args!("{dir} holds tables but no CURRENT that names their manifest")));
+            return Err(Error::corruption(
+                &path,
+                0,
+                format_args!("{dir} holds tables but no CURRENT that names their manifest"),
+            ));
         }
         if !options.create_if_missing {
-            return Err(Error::invalid_argument(format_args!("{dir} holds no engine and create_if_missing is not set")));
+            return Err(Error::invalid_argument(format_args!(
+                "{dir} holds no engine and create_if_missing is not set"
+            )));
         }
         Ok(Durable { tables: BTreeMap::new(), next_file: 1, last_seq: SeqNum(0), wal_lsn: Lsn(0) })
     }

@@ -272,7 +272,8 @@ impl<E: Env> Core<E> {
     pub(super) fn purge_obsolete(&self) {
         let unused: Vec<u64> = {
             let mut state = self.state.lock();
-            let (unused, used) = std::mem::take(&mut state.obsolete).into_iter().partition(|table| Arc::strong_count(table) == 1);
+            let (unused, used) =
+                std::mem::take(&mut state.obsolete).into_iter().partition(|table| Arc::strong_count(table) == 1);
             state.obsolete = used;
             let unused: Vec<Arc<Table<E>>> = unused;
             let numbers = unused.iter().map(|table| table.info().file_no).collect();

@@ -28,10 +28,6 @@ pub(super) struct Version<E: Env> {
 }
 
 impl<E: Env> Version<E> {
-    pub(super) fn empty(levels: usize) -> Version<E> {
-        Version { levels: (0..levels).map(|_| Vec::new()).collect() }
-    }
-
     /// Returns the version after removing and adding tables.
     pub(super) fn apply(&self, env: &E, removed: &[(usize, u64)], added: &[(usize, Arc<Table<E>>)]) -> Version<E> {
         let mut levels = self.levels.clone();
@@ -124,12 +120,7 @@ fn covers(info: &TableInfo, key: &[u8]) -> bool {
     info.smallest.0.as_slice() <= key && key <= info.largest.0.as_slice()
 }
 
-fn lookup<E: Env>(
-    table: &Table<E>,
-    key: &[u8],
-    seq: SeqNum,
-    counters: &Counters,
-) -> Result<Option<(Tag, Value)>> {
+fn lookup<E: Env>(table: &Table<E>, key: &[u8], seq: SeqNum, counters: &Counters) -> Result<Option<(Tag, Value)>> {
     if !table.may_contain(key) {
         counters.filter_hits.add(1);
         return Ok(None);
@@ -142,7 +133,9 @@ fn lookup<E: Env>(
 }
 
 /// The tables that a sequence of edits leaves: level of each by file number.
-pub(super) fn replay_edits(edits: &[VersionEdit]) -> Result<(BTreeMap<u64, (usize, TableInfo)>, VersionEdit), &'static str> {
+pub(super) fn replay_edits(
+    edits: &[VersionEdit],
+) -> Result<(BTreeMap<u64, (usize, TableInfo)>, VersionEdit), &'static str> {
     let mut tables = BTreeMap::new();
     let mut scalars = VersionEdit::default();
     for edit in edits {

@@ -50,7 +50,9 @@ impl<E: Env> Compaction<E> {
     /// Returns how many bytes of the level behind the output lie between two keys.
     pub(in crate::lsm) fn grandparent_bytes(&self, smallest: &[u8], largest: &[u8]) -> u64 {
         match self.output_level + 1 {
-            behind if behind < self.version.levels().len() => bytes(self.version.overlapping(behind, smallest, largest)),
+            behind if behind < self.version.levels().len() => {
+                bytes(self.version.overlapping(behind, smallest, largest))
+            }
             _ => 0,
         }
     }
@@ -141,7 +143,8 @@ fn build<E: Env>(
     }
     let movable = lower.is_empty() && disjoint(&upper) && !changes_compression(options, level);
     let compaction = Compaction { level, output_level, upper, lower, version: Arc::clone(version), movable };
-    let overlap = |table: &Arc<Table<E>>| compaction.grandparent_bytes(&table.info().smallest.0, &table.info().largest.0);
+    let overlap =
+        |table: &Arc<Table<E>>| compaction.grandparent_bytes(&table.info().smallest.0, &table.info().largest.0);
     let movable = movable
         && compaction.upper.iter().all(|table| overlap(table) <= Compaction::<E>::grandparent_bytes_max(options));
     Some(Compaction { movable, ..compaction })

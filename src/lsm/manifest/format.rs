@@ -226,7 +226,8 @@ pub fn encode_current(number: u64) -> String {
 /// Decodes the content of `CURRENT`.
 pub fn decode_current(bytes: &[u8]) -> Result<u64, &'static str> {
     let text = str::from_utf8(bytes).map_err(|_| "CURRENT is not text")?;
-    let digits = text.strip_prefix("MANIFEST-").and_then(|rest| rest.split_once(' ')).ok_or("CURRENT names no manifest")?.0;
+    let digits =
+        text.strip_prefix("MANIFEST-").and_then(|rest| rest.split_once(' ')).ok_or("CURRENT names no manifest")?.0;
     let number = parse_number(digits).ok_or("CURRENT names no manifest")?;
     if encode_current(number) == text { Ok(number) } else { Err("CURRENT checksum") }
 }

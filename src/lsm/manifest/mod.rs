@@ -131,8 +131,7 @@ pub(super) fn read_manifest<E: Env>(env: &E, dir: &Path, file_no: u64) -> Result
         io::ErrorKind::NotFound => Error::corruption(&path, 0, "the manifest that CURRENT names is missing"),
         _ => Error::io("read", &path, error),
     })?;
-    let (edits, end) =
-        decode_file(&bytes, file_no).map_err(|(offset, what)| Error::corruption(&path, offset, what))?;
+    let (edits, end) = decode_file(&bytes, file_no).map_err(|(offset, what)| Error::corruption(&path, offset, what))?;
     if end < bytes.len() as u64 {
         env.reached("lsm.manifest_torn_tail");
     }
