@@ -1,0 +1,15 @@
+//! What each fuzz target asserts about bytes that may be anything.
+//!
+//! `fuzz/targets/NAME.rs` feeds a function of this crate what libFuzzer finds; `tests/formats.rs` includes the same files and
+//! feeds them every seed below `corpus/fuzz/NAME/`, so that seeds and properties are also exercised by a stable compiler.
+//! A function returns if its properties hold, and panics if they do not. Run one with
+//! `cargo +nightly fuzz run NAME fuzz/corpus/NAME corpus/fuzz/NAME`.
+
+pub mod resp;
+pub mod wal;
+
+/// Asserts the properties of one target on any bytes.
+pub type Check = fn(&[u8]);
+
+/// Every target by name.
+pub const TARGETS: &[(&str, Check)] = &[("resp_request", resp::request), ("wal_batch", wal::batch)];
