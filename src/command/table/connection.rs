@@ -40,6 +40,63 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
                 .docs(Group::Connection, "6.2.0", "O(1)", "Returns information about the current client connection.")
                 .categories(&["@slow", "@connection"])
                 .tips(&["nondeterministic_output"]),
+            CommandSpec::new("client|kill", Id::Client, -3)
+                .flags(&[Flags::ADMIN, Flags::NOSCRIPT, Flags::LOADING, Flags::STALE])
+                .docs(
+                    Group::Connection,
+                    "2.4.0",
+                    "O(N) where N is the number of client connections",
+                    "Kill the connection of a client",
+                )
+                .categories(&["@admin", "@slow", "@dangerous", "@connection"])
+                .history(&[
+                    ("2.8.12", "Added new filter format."),
+                    ("2.8.12", "`ID` option."),
+                    ("3.2.0", "Added `master` type in for `TYPE` option."),
+                    (
+                        "5.0.0",
+                        "Replaced `slave` `TYPE` with `replica`. `slave` still supported for backward compatibility.",
+                    ),
+                    ("6.2.0", "`LADDR` option."),
+                ])
+                .arguments(&[Argument::new("filter", ArgumentKind::OneOf).of(&[
+                    Argument::new("ip:port", ArgumentKind::String).deprecated_since("2.8.12"),
+                    Argument::new("new-format", ArgumentKind::OneOf).multiple().of(&[
+                        Argument::new("client-id", ArgumentKind::Integer).token("ID").optional().since("2.8.12"),
+                        Argument::new("normal_master_slave_pubsub", ArgumentKind::OneOf)
+                            .token("TYPE")
+                            .optional()
+                            .since("2.8.12")
+                            .of(&[
+                                Argument::new("normal", ArgumentKind::PureToken).token("NORMAL"),
+                                Argument::new("master", ArgumentKind::PureToken).token("MASTER").since("3.2.0"),
+                                Argument::new("slave", ArgumentKind::PureToken).token("SLAVE"),
+                                Argument::new("replica", ArgumentKind::PureToken).token("REPLICA").since("5.0.0"),
+                                Argument::new("pubsub", ArgumentKind::PureToken).token("PUBSUB"),
+                            ]),
+                        Argument::new("username", ArgumentKind::String).token("USER").optional(),
+                        Argument::new("ip:port", ArgumentKind::String).token("ADDR").optional(),
+                        Argument::new("ip:port", ArgumentKind::String).token("LADDR").optional().since("6.2.0"),
+                        Argument::new("yes/no", ArgumentKind::String).token("SKIPME").optional(),
+                    ]),
+                ])]),
+            CommandSpec::new("client|no-touch", Id::Client, 3)
+                .flags(&[Flags::NOSCRIPT, Flags::LOADING, Flags::STALE])
+                .docs(Group::Connection, "7.2.0", "O(1)", "Controls whether commands alter the last access time of keys")
+                .categories(&["@slow", "@connection"])
+                .arguments(&[Argument::new("enabled", ArgumentKind::OneOf).of(&[
+                    Argument::new("on", ArgumentKind::PureToken).token("ON"),
+                    Argument::new("off", ArgumentKind::PureToken).token("OFF"),
+                ])]),
+            CommandSpec::new("client|reply", Id::Client, 3)
+                .flags(&[Flags::NOSCRIPT, Flags::LOADING, Flags::STALE])
+                .docs(Group::Connection, "3.2.0", "O(1)", "Instruct the server whether to reply to commands")
+                .categories(&["@slow", "@connection"])
+                .arguments(&[Argument::new("on_off_skip", ArgumentKind::OneOf).of(&[
+                    Argument::new("on", ArgumentKind::PureToken).token("ON"),
+                    Argument::new("off", ArgumentKind::PureToken).token("OFF"),
+                    Argument::new("skip", ArgumentKind::PureToken).token("SKIP"),
+                ])]),
             CommandSpec::new("client|list", Id::Client, -2)
                 .flags(&[Flags::ADMIN, Flags::NOSCRIPT, Flags::LOADING, Flags::STALE])
                 .docs(

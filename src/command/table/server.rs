@@ -171,6 +171,32 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])
         .history(&[("7.0.0", "Added support for taking multiple section arguments.")])
         .arguments(&[Argument::new("section", ArgumentKind::String).optional().multiple()]),
+    CommandSpec::new("shutdown", Id::Shutdown, -1)
+        .flags(&[
+            Flags::ADMIN,
+            Flags::NOSCRIPT,
+            Flags::LOADING,
+            Flags::STALE,
+            Flags::NO_MULTI,
+            Flags::ALLOW_BUSY,
+        ])
+        .docs(
+            Group::Server,
+            "1.0.0",
+            "O(N) when saving, where N is the total number of keys in all databases when saving data, otherwise O(1)",
+            "Synchronously save the dataset to disk and then shut down the server",
+        )
+        .categories(&["@admin", "@slow", "@dangerous"])
+        .history(&[("7.0.0", "Added the `NOW`, `FORCE` and `ABORT` modifiers.")])
+        .arguments(&[
+            Argument::new("nosave_save", ArgumentKind::OneOf).optional().of(&[
+                Argument::new("nosave", ArgumentKind::PureToken).token("NOSAVE"),
+                Argument::new("save", ArgumentKind::PureToken).token("SAVE"),
+            ]),
+            Argument::new("now", ArgumentKind::PureToken).token("NOW").optional().since("7.0.0"),
+            Argument::new("force", ArgumentKind::PureToken).token("FORCE").optional().since("7.0.0"),
+            Argument::new("abort", ArgumentKind::PureToken).token("ABORT").optional().since("7.0.0"),
+        ]),
     CommandSpec::new("swapdb", Id::SwapDb, 3)
         .flags(&[Flags::WRITE, Flags::FAST])
         .docs(

@@ -60,6 +60,7 @@ pub enum Id {
     SetEx,
     SetNx,
     SetRange,
+    Shutdown,
     StrLen,
     SubStr,
     SwapDb,
@@ -111,6 +112,7 @@ impl Flags {
     pub const SKIP_SLOWLOG: Flags = Flags(1 << 10);
     pub const NO_ASYNC_LOADING: Flags = Flags(1 << 11);
     pub const MOVABLEKEYS: Flags = Flags(1 << 12);
+    pub const NO_MULTI: Flags = Flags(1 << 13);
 }
 
 /// Flag names in the order in which `COMMAND` lists them.
@@ -122,6 +124,7 @@ const FLAG_NAMES: &[(Flags, &str)] = &[
     (Flags::NOSCRIPT, "noscript"),
     (Flags::LOADING, "loading"),
     (Flags::STALE, "stale"),
+    (Flags::NO_MULTI, "no_multi"),
     (Flags::SKIP_SLOWLOG, "skip_slowlog"),
     (Flags::FAST, "fast"),
     (Flags::NO_AUTH, "no_auth"),
@@ -448,6 +451,7 @@ impl CommandSpec {
                 | Id::Quit
                 | Id::Reset
                 | Id::Select
+                | Id::Shutdown
                 | Id::Time
         )
     }
