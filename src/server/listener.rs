@@ -71,7 +71,9 @@ fn bind_one(host: &str, config: &Config) -> Result<TcpListener, String> {
         std::io::ErrorKind::AddrInUse => {
             format!("{address} is already in use: another server listens there; stop it or choose another --port")
         }
-        std::io::ErrorKind::PermissionDenied => format!("no permission to listen on {address}; choose a --port above 1023"),
+        std::io::ErrorKind::PermissionDenied => {
+            format!("no permission to listen on {address}; choose a --port above 1023")
+        }
         _ => format!("cannot listen on {address}: {error}"),
     })
 }
@@ -109,7 +111,8 @@ fn welcome(server: &Arc<Server>, stream: TcpStream, peer: SocketAddr) {
     let _ = stream.set_nodelay(true);
     if config.tcp_keepalive_seconds > 0 {
         let every = Duration::from_secs(config.tcp_keepalive_seconds);
-        let keepalive = socket2::TcpKeepalive::new().with_time(every).with_interval((every / 3).max(Duration::from_secs(1)));
+        let keepalive =
+            socket2::TcpKeepalive::new().with_time(every).with_interval((every / 3).max(Duration::from_secs(1)));
         let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive);
     }
     if server.stopping.load(Ordering::Acquire) {
@@ -141,7 +144,9 @@ pub(super) fn raise_file_limit(clients_max: usize) {
         return;
     }
     let granted = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
-    if setrlimit(Resource::Nofile, Rlimit { current: Some(granted), maximum: limit.maximum }).is_err() || granted < wanted {
+    if setrlimit(Resource::Nofile, Rlimit { current: Some(granted), maximum: limit.maximum }).is_err()
+        || granted < wanted
+    {
         tracing::warn!("the system grants {granted} open files, less than maxclients needs ({wanted}); see ulimit -n");
     }
 }

@@ -96,7 +96,8 @@ impl Server {
         let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let backend = Backend::open(env, &config)?;
         let syncing = backend.clone();
-        let syncer = Syncer::start(&env, move || syncing.sync()).map_err(|error| format!("cannot start a thread: {error}"))?;
+        let syncer =
+            Syncer::start(&env, move || syncing.sync()).map_err(|error| format!("cannot start a thread: {error}"))?;
         let run_id = (0..3).map(|_| format!("{:016x}", env.rand_u64())).collect::<String>()[..40].to_owned();
         let server = Arc::new(Server {
             env,

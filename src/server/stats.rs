@@ -51,8 +51,15 @@ impl Stats {
     /// Sets every counter to zero (`CONFIG RESETSTAT`).
     pub fn reset(&self) {
         let all = [
-            &self.connections, &self.rejected, &self.commands, &self.batches, &self.errors, &self.input_bytes,
-            &self.output_bytes, &self.commands_per_second, &self.write_failures,
+            &self.connections,
+            &self.rejected,
+            &self.commands,
+            &self.batches,
+            &self.errors,
+            &self.input_bytes,
+            &self.output_bytes,
+            &self.commands_per_second,
+            &self.write_failures,
         ];
         for counter in all {
             counter.set(0);

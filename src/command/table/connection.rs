@@ -82,7 +82,12 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
                 ])]),
             CommandSpec::new("client|no-touch", Id::Client, 3)
                 .flags(&[Flags::NOSCRIPT, Flags::LOADING, Flags::STALE])
-                .docs(Group::Connection, "7.2.0", "O(1)", "Controls whether commands alter the last access time of keys")
+                .docs(
+                    Group::Connection,
+                    "7.2.0",
+                    "O(1)",
+                    "Controls whether commands alter the last access time of keys",
+                )
                 .categories(&["@slow", "@connection"])
                 .arguments(&[Argument::new("enabled", ArgumentKind::OneOf).of(&[
                     Argument::new("on", ArgumentKind::PureToken).token("ON"),

@@ -172,14 +172,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
         .history(&[("7.0.0", "Added support for taking multiple section arguments.")])
         .arguments(&[Argument::new("section", ArgumentKind::String).optional().multiple()]),
     CommandSpec::new("shutdown", Id::Shutdown, -1)
-        .flags(&[
-            Flags::ADMIN,
-            Flags::NOSCRIPT,
-            Flags::LOADING,
-            Flags::STALE,
-            Flags::NO_MULTI,
-            Flags::ALLOW_BUSY,
-        ])
+        .flags(&[Flags::ADMIN, Flags::NOSCRIPT, Flags::LOADING, Flags::STALE, Flags::NO_MULTI, Flags::ALLOW_BUSY])
         .docs(
             Group::Server,
             "1.0.0",

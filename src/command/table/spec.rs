@@ -251,6 +251,11 @@ impl Argument {
         self
     }
 
+    pub(super) const fn deprecated_since(mut self, since: &'static str) -> Argument {
+        self.deprecated_since = since;
+        self
+    }
+
     pub(super) const fn optional(mut self) -> Argument {
         self.optional = true;
         self

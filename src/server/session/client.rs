@@ -9,10 +9,16 @@ use crate::server::session::state::{Flow, Replies, State, integer};
 const SYNTAX: &str = "ERR syntax error";
 
 /// Executes `CLIENT <subcommand>`.
-pub(in crate::server) fn execute(server: &Server, state: &mut State, spec: &'static CommandSpec, args: &[&[u8]]) -> Flow {
+pub(in crate::server) fn execute(
+    server: &Server,
+    state: &mut State,
+    spec: &'static CommandSpec,
+    args: &[&[u8]],
+) -> Flow {
     let Some(sub) = state.subcommand(spec, args) else { return Flow::Continue };
     state.client.notes(|notes| {
-        (notes.db, notes.protocol, notes.command, notes.active) = (state.db, state.out.protocol, sub.name, server.env.now());
+        (notes.db, notes.protocol, notes.command, notes.active) =
+            (state.db, state.out.protocol, sub.name, server.env.now());
     });
     match sub.name {
         "client|id" => state.out.integer(i64::try_from(state.client.id).unwrap_or(i64::MAX)),

@@ -126,7 +126,12 @@ fn document(out: &mut Encoder, spec: &CommandSpec) {
     let doc_flags = [(spec.deprecated.0 != "", "deprecated"), (spec.syscmd, "syscmd")];
     let doc_flags: Vec<&str> = doc_flags.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
     let (deprecated_since, replaced_by) = spec.deprecated;
-    let texts = [("summary", spec.summary), ("since", spec.since), ("group", spec.group.name()), ("complexity", spec.complexity)];
+    let texts = [
+        ("summary", spec.summary),
+        ("since", spec.since),
+        ("group", spec.group.name()),
+        ("complexity", spec.complexity),
+    ];
     let fields = texts.iter().filter(|(_, text)| !text.is_empty()).count()
         + usize::from(!doc_flags.is_empty())
         + usize::from(!deprecated_since.is_empty())
@@ -175,11 +180,14 @@ fn arguments(out: &mut Encoder, list: &[Argument], keys: &mut usize, key_specs: 
     out.array(list.len());
     for argument in list {
         let flags = [
-            (argument.optional, "optional"), (argument.multiple, "multiple"), (argument.multiple_token, "multiple_token"),
+            (argument.optional, "optional"),
+            (argument.multiple, "multiple"),
+            (argument.multiple_token, "multiple_token"),
         ];
         let flags: Vec<&str> = flags.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
         let is_key = argument.kind == ArgumentKind::Key && key_specs > 0;
-        let texts = [("token", argument.token), ("since", argument.since), ("deprecated_since", argument.deprecated_since)];
+        let texts =
+            [("token", argument.token), ("since", argument.since), ("deprecated_since", argument.deprecated_since)];
         let fields = 2
             + usize::from(is_key)
             + texts.iter().filter(|(_, text)| !text.is_empty()).count()

@@ -35,9 +35,9 @@ pub(in crate::server) fn execute(server: &Server, state: &mut State, spec: &'sta
 fn get(server: &Server, state: &mut State, patterns: &[&[u8]]) {
     let config = server.config();
     let matches = |parameter: &&Parameter| {
-        patterns.iter().any(|pattern| {
-            crate::base::glob::matches(&pattern.to_ascii_lowercase(), parameter.name.as_bytes())
-        })
+        patterns
+            .iter()
+            .any(|pattern| crate::base::glob::matches(&pattern.to_ascii_lowercase(), parameter.name.as_bytes()))
     };
     let chosen: Vec<&Parameter> = PARAMETERS.iter().filter(matches).collect();
     state.out.map(chosen.len());

@@ -13,7 +13,12 @@ const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user i
 const SYNTAX: &str = "ERR syntax error";
 
 /// Executes a command that concerns the session or the server rather than the data.
-pub(in crate::server) fn execute(server: &Server, state: &mut State, spec: &'static CommandSpec, args: &[&[u8]]) -> Flow {
+pub(in crate::server) fn execute(
+    server: &Server,
+    state: &mut State,
+    spec: &'static CommandSpec,
+    args: &[&[u8]],
+) -> Flow {
     match spec.id {
         Id::Ping => ping(state, args),
         Id::Echo => state.out.bulk(args[1]),
@@ -65,11 +70,9 @@ fn ping(state: &mut State, args: &[&[u8]]) {
 fn select(server: &Server, state: &mut State, args: &[&[u8]]) {
     match integer(args[1]) {
         None => state.out.error("ERR value is not an integer or out of range"),
-        Some(index) if i32::try_from(index).is_err() => state.out.error(format!(
-            "ERR value is out of range, value must between {} and {}",
-            i32::MIN,
-            i32::MAX
-        )),
+        Some(index) if i32::try_from(index).is_err() => {
+            state.out.error(format!("ERR value is out of range, value must between {} and {}", i32::MIN, i32::MAX))
+        }
         Some(index) => match usize::try_from(index).ok().filter(|&index| index < server.databases_len()) {
             None => state.out.error("ERR DB index is out of range"),
             Some(index) => {
@@ -174,7 +177,9 @@ fn debug(server: &Server, state: &mut State, args: &[&[u8]]) -> Flow {
         (b"sleep", Some(seconds)) if args.len() == 3 => {
             let seconds = std::str::from_utf8(seconds).ok().and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
             state.out.ok();
-            return Flow::Sleep(Duration::try_from_secs_f64(seconds).unwrap_or_default().min(Duration::from_secs(3600)));
+            return Flow::Sleep(
+                Duration::try_from_secs_f64(seconds).unwrap_or_default().min(Duration::from_secs(3600)),
+            );
         }
         (b"set-active-expire", Some(on)) if args.len() == 3 => {
             server.set_active_expire(*on != b"0");
@@ -190,7 +195,8 @@ fn debug(server: &Server, state: &mut State, args: &[&[u8]]) -> Flow {
             ],
         ),
         _ => state.out.error(
-            [&b"ERR unknown subcommand or wrong number of arguments for '"[..], args[1], b"'. Try DEBUG HELP."].concat(),
+            [&b"ERR unknown subcommand or wrong number of arguments for '"[..], args[1], b"'. Try DEBUG HELP."]
+                .concat(),
         ),
     }
     Flow::Continue

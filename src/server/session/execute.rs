@@ -17,9 +17,9 @@ use crate::env::Env;
 use crate::resp::Parser;
 use crate::server::Server;
 use crate::server::backend::{Run, Scratch};
+use crate::server::session::BATCH_BYTES_MAX;
 use crate::server::session::connection;
 use crate::server::session::state::{Flow, Replies, State};
-use crate::server::session::BATCH_BYTES_MAX;
 
 /// A request as the executor sees it.
 #[derive(Clone, Debug)]
@@ -82,7 +82,8 @@ impl Executor {
             let rest = &requests[done.next..];
             let silent = state.replies != Replies::On;
             let start = state.out.len();
-            let mut data = if state.authenticated { rest.iter().take_while(|request| request.is_data()).count() } else { 0 };
+            let mut data =
+                if state.authenticated { rest.iter().take_while(|request| request.is_data()).count() } else { 0 };
             if silent {
                 data = data.min(1);
             }
@@ -130,12 +131,20 @@ impl Executor {
     }
 
     /// Executes consecutive data commands as one engine batch; returns how many of them.
-    fn run(&mut self, server: &Server, state: &mut State, requests: &[Request], args: &[&[u8]], sync: &mut bool) -> usize {
+    fn run(
+        &mut self,
+        server: &Server,
+        state: &mut State,
+        requests: &[Request],
+        args: &[&[u8]],
+        sync: &mut bool,
+    ) -> usize {
         let context = Context { now_ms: server.env.wall().millis(), seed: server.env.rand_u64() };
         let always = server.syncs_always();
         let writes = always.then_some(&mut self.writes);
         let scratch = self.scratch.get_or_insert_with(|| server.backend.scratch());
-        let ran = server.backend.execute(scratch, Run { requests, args, db: state.db, context, writes }, &mut state.out);
+        let ran =
+            server.backend.execute(scratch, Run { requests, args, db: state.db, context, writes }, &mut state.out);
         *sync |= ran.wrote && always;
         if let Some(error) = &ran.failure {
             server.write_failed(error);

@@ -37,7 +37,9 @@ pub(in crate::server) fn execute(server: &Server, state: &mut State, args: &[&[u
 
 fn text(server: &Server, wanted: &[&[u8]]) -> String {
     let all = wanted.is_empty()
-        || wanted.iter().any(|name| ["all", "default", "everything"].iter().any(|word| name.eq_ignore_ascii_case(word.as_bytes())));
+        || wanted
+            .iter()
+            .any(|name| ["all", "default", "everything"].iter().any(|word| name.eq_ignore_ascii_case(word.as_bytes())));
     let mut text = String::with_capacity(4096);
     for (name, write) in SECTIONS {
         if all || wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(name.as_bytes())) {

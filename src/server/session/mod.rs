@@ -132,7 +132,10 @@ impl Session {
         self.server.stats.input_bytes.add(received as u64);
         let held = self.input.len() + self.parser.memory();
         if held as u64 > self.server.query_buffer_bytes_max() {
-            tracing::warn!("client {} closed: its unexecuted input exceeds the query buffer limit", self.state.client.id);
+            tracing::warn!(
+                "client {} closed: its unexecuted input exceeds the query buffer limit",
+                self.state.client.id
+            );
             return false;
         }
         true
