@@ -1,3 +1,7 @@
-//! `sim`: runs AiDb under simulated faults.
+//! `sim`: runs AiDb under simulated crashes and disk faults; see `sim --help`.
 
-fn main() {}
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,336 @@
+//! Checker 1, the durability oracle: acknowledged <= recovered <= issued, in whole values, as a prefix in commit order.
+//!
+//! Called with everything that the clients wrote in an incarnation and everything that the reopened database holds.
+//!
+//! **Invariant.** Line up the commits by their sequence numbers. The recovered content equals the content at some cut of that
+//! line: batches are whole, nothing comes from elsewhere. The cut is not before any commit that was promised to survive what
+//! happened: a power loss spares what was synced, the death of the process what was handed to the system, a close everything.
+//! Commits without an answer have no known sequence number; they may stand in any gap of the line or at its end, or nowhere.
+//!
+//! After rot at rest the newest [`ROT_COMMITS`] synced commits may be gone, because damage in the last records of the log is the
+//! same as a torn write; what is there is still whole and a prefix.
+//!
+//! **Tripped by** `aof_ack_before_sync`, `aof_append_after_torn_tail`, `aof_no_crc`, `aof_ignore_sync_error`,
+//! `aof_no_dir_sync_on_roll`, `manifest_not_synced`, `wal_deleted_before_flush_installed`, `table_not_synced`,
+//! `current_rename_without_dir_sync`, and most others of the zoo.
+
+use super::history::{Commit, History, Promise, Stop};
+use crate::profile::engine::value::{KeyId, Stamp};
+use std::collections::BTreeMap;
+
+/// How many of the newest synced commits rot may turn into a torn tail: two sectors of the smallest records.
+pub const ROT_COMMITS: usize = 16;
+/// How many orders of unanswered commits are tried before the checker gives up and lets the run pass.
+const ARRANGEMENTS_MAX: usize = 20_000;
+
+/// What a database holds.
+pub type Content = BTreeMap<KeyId, Stamp>;
+
+/// What is wrong; the names are what shrinking holds on to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A commit that was promised to survive is gone.
+    Lost(String),
+    /// The content is at no cut of the commit order: a hole, half a batch, or something from elsewhere.
+    NotAPrefix(String),
+}
+
+/// Checks `recovered` against `history` after `stop`; returns a sequence number that the content surely reaches.
+pub fn check(history: &History, recovered: &Content, stop: Stop, rot: bool) -> Result<u64, Fault> {
+    let mut line: Vec<&Commit> = history.commits.iter().filter(|commit| commit.seqs().is_some()).collect();
+    line.sort_by_key(|commit| commit.seqs());
+    let unknown: Vec<&Commit> =
+        history.commits.iter().filter(|commit| commit.ending == super::history::Ending::Unknown).collect();
+    let survivors = survivors(history, &line, stop, rot);
+
+    let mut search = Search { history, recovered, line: &line, tried: 0, order: Vec::new(), best: None };
+    if let Some(seq) = search.place(&unknown, survivors) {
+        return Ok(seq);
+    }
+    if search.tried >= ARRANGEMENTS_MAX {
+        return Ok(history.base_seq);
+    }
+    // No legal cut: tell the two reasons apart by asking for any cut at all.
+    let mut any = Search { history, recovered, line: &line, tried: 0, order: Vec::new(), best: None };
+    let describe = |cut: usize| match line.get(cut) {
+        Some(commit) => format!("step {} (sequence {:?})", commit.step, commit.seqs()),
+        None => "none".into(),
+    };
+    if any.place(&unknown, 0).is_some() {
+        let cut = any.best.unwrap_or(0);
+        let last = describe(survivors - 1);
+        return Err(Fault::Lost(format!(
+            "after {stop:?} the content is that of before {}, but {last} was promised to survive",
+            describe(cut)
+        )));
+    }
+    Err(Fault::NotAPrefix(explain(history, recovered, &line, survivors)))
+}
+
+/// Returns how many commits of `line`, from its start, must have survived.
+fn survivors(history: &History, line: &[&Commit], stop: Stop, rot: bool) -> usize {
+    let needed = match stop {
+        Stop::Close => Promise::None,
+        Stop::Process => Promise::Process,
+        Stop::Power => Promise::Power,
+    };
+    let promised = |commit: &Commit| history.promise(commit) >= needed;
+    if !rot {
+        return line.iter().rposition(|commit| promised(commit)).map_or(0, |at| at + 1);
+    }
+    // Go back through synced commits, each acknowledged before the next was called: damage reaches so far.
+    let mut before = u64::MAX;
+    for _ in 0..ROT_COMMITS {
+        let earlier = line.iter().filter(|commit| {
+            history.promise(commit) == Promise::Power && commit.acknowledged().is_some_and(|at| at < before)
+        });
+        match earlier.max_by_key(|commit| commit.acknowledged()) {
+            Some(commit) => before = commit.called,
+            None => return 0,
+        }
+    }
+    let safe = |commit: &Commit| {
+        history.promise(commit) == Promise::Power && commit.acknowledged().is_some_and(|at| at < before)
+    };
+    line.iter().rposition(|commit| safe(commit)).map_or(0, |at| at + 1)
+}
+
+/// Tries the places that unanswered commits may have in the line.
+struct Search<'a> {
+    history: &'a History,
+    recovered: &'a Content,
+    line: &'a [&'a Commit],
+    tried: usize,
+    /// Unanswered commits with the position in `line` that they stand before.
+    order: Vec<(usize, &'a Commit)>,
+    best: Option<usize>,
+}
+
+impl<'a> Search<'a> {
+    /// Places the commits of `rest` one after another; returns the sequence number of the first legal cut.
+    fn place(&mut self, rest: &[&'a Commit], survivors: usize) -> Option<u64> {
+        let Some((&commit, rest)) = rest.split_first() else {
+            self.tried += 1;
+            return self.cut(survivors);
+        };
+        let visible =
+            commit.writes.iter().any(|(key, stamp)| stamp.is_some() && self.recovered.get(key) == stamp.as_ref());
+        if !visible && let Some(seq) = self.place(rest, survivors) {
+            return Some(seq);
+        }
+        // Behind everything that was acknowledged before it was called, where there is room, last places first.
+        let earliest = self.line.iter().rposition(|other| other.acknowledged().is_some_and(|at| at < commit.called));
+        let earliest = earliest.map_or(0, |at| at + 1);
+        for position in (earliest..=self.line.len()).rev() {
+            if self.tried >= ARRANGEMENTS_MAX {
+                return None;
+            }
+            if self.room(position) < commit.operations {
+                continue;
+            }
+            let same: Vec<usize> = (0..=self.order.len())
+                .filter(|&at| {
+                    (at == 0 || self.order[at - 1].0 <= position)
+                        && (at == self.order.len() || self.order[at].0 >= position)
+                })
+                .collect();
+            for at in same {
+                self.order.insert(at, (position, commit));
+                let found = self.place(rest, survivors);
+                self.order.remove(at);
+                if found.is_some() {
+                    return found;
+                }
+            }
+        }
+        None
+    }
+
+    /// Returns how many sequence numbers are free before position `at`.
+    fn room(&self, at: usize) -> u64 {
+        let Some((first, _)) = self.line.get(at).and_then(|commit| commit.seqs()) else { return u64::MAX };
+        let previous =
+            if at == 0 { self.history.base_seq } else { self.line[at - 1].seqs().map_or(0, |(_, last)| last) };
+        let taken: u64 = self.order.iter().filter(|(p, _)| *p == at).map(|(_, commit)| commit.operations).sum();
+        first.saturating_sub(previous + 1).saturating_sub(taken)
+    }
+
+    /// Looks for a cut, at or after `survivors`, where the content is the recovered one.
+    fn cut(&mut self, survivors: usize) -> Option<u64> {
+        let mut content = Diff::new(&self.history.base, self.recovered);
+        let mut extra = self.order.iter().peekable();
+        let mut seq = self.history.base_seq;
+        for position in 0..=self.line.len() {
+            loop {
+                if position >= survivors && content.equal() {
+                    self.best = Some(position);
+                    return Some(seq);
+                }
+                match extra.peek() {
+                    Some((at, commit)) if *at == position => {
+                        content.apply(commit);
+                        extra.next();
+                    }
+                    _ => break,
+                }
+            }
+            if let Some(commit) = self.line.get(position) {
+                content.apply(commit);
+                seq = commit.seqs().map_or(seq, |(_, last)| last);
+            }
+        }
+        None
+    }
+}
+
+/// A content that changes, with the number of keys where it differs from another one.
+struct Diff<'a> {
+    target: &'a Content,
+    base: &'a Content,
+    changed: BTreeMap<KeyId, Option<Stamp>>,
+    differing: usize,
+}
+
+impl<'a> Diff<'a> {
+    fn new(base: &'a Content, target: &'a Content) -> Diff<'a> {
+        let missing = target.iter().filter(|(key, stamp)| base.get(key) != Some(stamp)).count();
+        let surplus = base.keys().filter(|key| !target.contains_key(key)).count();
+        Diff { target, base, changed: BTreeMap::new(), differing: missing + surplus }
+    }
+
+    fn apply(&mut self, commit: &Commit) {
+        for (key, stamp) in &commit.writes {
+            let target = self.target.get(key).copied();
+            let before = self.changed.insert(*key, *stamp).unwrap_or_else(|| self.base.get(key).copied());
+            self.differing -= usize::from(before != target);
+            self.differing += usize::from(*stamp != target);
+        }
+    }
+
+    fn equal(&self) -> bool {
+        self.differing == 0
+    }
+}
+
+/// Says which keys differ from the content that should be there.
+fn explain(history: &History, recovered: &Content, line: &[&Commit], survivors: usize) -> String {
+    let mut expected = history.base.clone();
+    for commit in &line[..survivors] {
+        apply(&mut expected, commit);
+    }
+    let mut differences = Vec::new();
+    let keys: std::collections::BTreeSet<KeyId> = expected.keys().chain(recovered.keys()).copied().collect();
+    for key in keys {
+        let (want, have) = (expected.get(&key), recovered.get(&key));
+        if want != have {
+            let show =
+                |stamp: Option<&Stamp>| stamp.map_or("nothing".into(), |s| format!("the value of step {}", s.step));
+            differences.push(format!("key {key} has {} where the surviving commits leave {}", show(have), show(want)));
+        }
+    }
+    let more = differences.len().saturating_sub(4);
+    differences.truncate(4);
+    let more = if more > 0 { format!("; and {more} more keys") } else { String::new() };
+    format!("the content is at no cut of the commit order: {}{more}", differences.join("; "))
+}
+
+/// Applies a commit to a content.
+pub fn apply(content: &mut Content, commit: &Commit) {
+    for (key, stamp) in &commit.writes {
+        match stamp {
+            Some(stamp) => content.insert(*key, *stamp),
+            None => content.remove(key),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::history::Ending;
+    use super::*;
+
+    fn put(history: &mut History, step: u32, keys: &[KeyId], promise: Promise, seq: Option<u64>) {
+        let stamp = Stamp { step, bytes: 20 };
+        let called = history.tick();
+        let count = keys.len() as u64;
+        let ending = match seq {
+            Some(first) => Ending::Acknowledged { at: history.tick(), first, last: first + count - 1 },
+            None => Ending::Unknown,
+        };
+        let writes = keys.iter().map(|key| (*key, Some(stamp))).collect();
+        history.commits.push(Commit { step, writes, operations: count, promise, called, ending });
+    }
+
+    fn content(entries: &[(KeyId, u32)]) -> Content {
+        entries.iter().map(|(key, step)| (*key, Stamp { step: *step, bytes: 20 })).collect()
+    }
+
+    fn three_writes() -> History {
+        let mut history = History::default();
+        put(&mut history, 1, &[1], Promise::Power, Some(1));
+        put(&mut history, 2, &[1, 2], Promise::Process, Some(2));
+        put(&mut history, 3, &[3], Promise::None, Some(4));
+        history
+    }
+
+    #[test]
+    fn every_prefix_from_the_last_promise_is_legal() {
+        let history = three_writes();
+        let prefixes =
+            [content(&[]), content(&[(1, 1)]), content(&[(1, 2), (2, 2)]), content(&[(1, 2), (2, 2), (3, 3)])];
+        for (stop, first) in [(Stop::Power, 1), (Stop::Process, 2), (Stop::Close, 3)] {
+            for (at, prefix) in prefixes.iter().enumerate() {
+                let result = check(&history, prefix, stop, false);
+                assert_eq!(result.is_ok(), at >= first, "{stop:?} {at} {result:?}");
+                assert!(at >= first || matches!(result, Err(Fault::Lost(_))));
+            }
+        }
+    }
+
+    #[test]
+    fn half_a_batch_and_a_hole_are_no_prefix() {
+        let history = three_writes();
+        for wrong in [content(&[(1, 2)]), content(&[(1, 1), (3, 3)]), content(&[(1, 1), (7, 7)])] {
+            assert!(matches!(check(&history, &wrong, Stop::Power, false), Err(Fault::NotAPrefix(_))), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn an_unanswered_commit_fits_a_gap_or_the_end_or_nowhere() {
+        let mut history = History::default();
+        put(&mut history, 1, &[1], Promise::Power, Some(1));
+        put(&mut history, 2, &[2], Promise::Power, None);
+        put(&mut history, 3, &[2, 3], Promise::Power, None);
+        put(&mut history, 4, &[2], Promise::Power, Some(3));
+        let legal = [content(&[(1, 1), (2, 4)]), content(&[(1, 1), (2, 3), (3, 3)]), content(&[(1, 1), (2, 2)])];
+        for content in legal {
+            assert!(check(&history, &content, Stop::Power, false).is_ok(), "{content:?}");
+        }
+        // Step 3 takes two numbers, and there is one before step 4: it cannot lie hidden below it.
+        let wrong = content(&[(1, 1), (2, 4), (3, 3)]);
+        assert!(matches!(check(&history, &wrong, Stop::Power, false), Err(Fault::NotAPrefix(_))));
+    }
+
+    #[test]
+    fn a_persist_promises_what_came_before_it() {
+        let mut history = three_writes();
+        let called = history.tick();
+        history.persists.push((called, Promise::Power));
+        put(&mut history, 4, &[4], Promise::None, Some(5));
+        assert!(check(&history, &content(&[(1, 1)]), Stop::Power, false).is_err());
+        assert!(check(&history, &content(&[(1, 2), (2, 2), (3, 3)]), Stop::Power, false).is_ok());
+    }
+
+    #[test]
+    fn rot_may_cut_the_newest_commits_only() {
+        let mut history = History::default();
+        for step in 1..=40 {
+            put(&mut history, step, &[step as KeyId], Promise::Power, Some(u64::from(step)));
+        }
+        let prefix = |count: u32| content(&(1..=count).map(|step| (step as KeyId, step)).collect::<Vec<_>>());
+        assert!(check(&history, &prefix(39), Stop::Power, false).is_err());
+        assert!(check(&history, &prefix(39), Stop::Power, true).is_ok());
+        assert!(check(&history, &prefix(24), Stop::Power, true).is_ok());
+        assert!(check(&history, &prefix(20), Stop::Power, true).is_err());
+    }
+}

@@ -1,0 +1,30 @@
+//! The checkers: one file each, each with its invariant and the planted bugs that trip it.
+//!
+//! | checker | file | kinds of violation |
+//! |---|---|---|
+//! | durability oracle | `durability.rs` | `lost-write`, `not-a-prefix` |
+//! | versioned model | `model.rs` | `wrong-read`, `sequence`, and on the spot `wrong-bytes`, `cursor`, `iterator-after-error` |
+//! | structure scrub | `scrub.rs` | `scrub` |
+//! | quiescence | `quiescence.rs` | `deadlock`, `livelock`, `leak`, `drop-blocks` |
+//! | errors | `errors.rs` | `error-without-cause`, `unavailable` |
+//! | asserts of the engine | | `panic` |
+
+pub mod durability;
+pub mod errors;
+pub mod history;
+pub mod model;
+pub mod quiescence;
+pub mod scrub;
+
+/// Returns which checker reports violations of this kind.
+pub fn checker(kind: &str) -> &'static str {
+    match kind {
+        "lost-write" | "not-a-prefix" => "durability oracle",
+        "wrong-read" | "sequence" | "wrong-bytes" | "cursor" | "iterator-after-error" => "versioned model",
+        "scrub" => "structure scrub",
+        "error-without-cause" | "unavailable" => "errors",
+        "panic" => "engine's asserts",
+        kind if quiescence::judges(kind) => "quiescence",
+        _ => "simulator",
+    }
+}

@@ -1,0 +1,54 @@
+//! `sim mutants`: does the simulation find bugs that we know of?
+
+use super::{Common, Effort};
+use aidb_sim::campaign::{Mutant, mutants};
+use aidb_sim::check::checker;
+use clap::Args;
+
+/// Switch each planted bug on and count the seeds until a checker notices
+///
+/// A checker that no planted bug has tripped proves nothing. Fails unless every bug is found.
+#[derive(Args)]
+pub(crate) struct Command {
+    /// Only these bugs [default: all]
+    names: Vec<String>,
+    /// How many seeds to try for each
+    #[arg(long, default_value_t = 5_000)]
+    seeds: u64,
+    /// Only list the bugs
+    #[arg(long)]
+    list: bool,
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    effort: Effort,
+}
+
+impl Command {
+    pub(crate) fn run(self) -> Result<bool, String> {
+        let profile = self.common.profile;
+        let bugs = profile.planted_bugs();
+        if let Some(name) = self.names.iter().find(|name| !bugs.iter().any(|(known, _)| known == name)) {
+            return Err(format!("there is no planted bug '{name}'; `sim mutants --list` names them"));
+        }
+        if self.list {
+            bugs.iter().for_each(|(name, what)| println!("{name:40} {what}"));
+            return Ok(true);
+        }
+        let campaign = self.effort.campaign(std::collections::BTreeSet::new());
+        let found = mutants(&campaign, profile, &self.names, self.seeds, &tell);
+        let count = found.iter().filter(|mutant| mutant.found.is_some()).count();
+        println!("{count} of {} mutants found", found.len());
+        Ok(count == found.len())
+    }
+}
+
+fn tell(mutant: &Mutant) {
+    match mutant.found.as_ref().and_then(|case| case.violation.as_ref()) {
+        Some(violation) => {
+            let checker = checker(&violation.kind);
+            println!("{:40} {:>6} seeds  {checker} ({})", mutant.name, mutant.seeds, violation.kind);
+        }
+        None => println!("{:40} NOT FOUND in {} seeds: {}", mutant.name, mutant.seeds, mutant.what),
+    }
+}

@@ -1,0 +1,231 @@
+//! What the process under test is asked to do: options, keys and a flat list of steps. Plain data, all of it shrinkable.
+//!
+//! Steps run in order for each client and concurrently between clients; [`Step::Reopen`] is a barrier. After a crash each client goes
+//! on behind the step that it was in, so every step runs at most once and every value written is unique.
+
+use super::value::{KeyId, KeyShape, Keys, StepId};
+use aidb::lsm::{Compression, Durability, Options};
+use serde::{Deserialize, Serialize};
+
+/// [`Durability`], as it is written in a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Level {
+    /// [`Durability::Buffered`].
+    Buffered,
+    /// [`Durability::Os`].
+    Os,
+    /// [`Durability::Sync`].
+    Sync,
+}
+
+impl Level {
+    /// Returns the engine's word for it.
+    pub fn durability(self) -> Durability {
+        match self {
+            Level::Buffered => Durability::Buffered,
+            Level::Os => Durability::Os,
+            Level::Sync => Durability::Sync,
+        }
+    }
+}
+
+/// A write within a batch: the key, and how many bytes its value has; `None` deletes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Write {
+    /// The key.
+    pub key: KeyId,
+    /// The length of the value; `None` for a delete.
+    pub bytes: Option<u32>,
+}
+
+/// How a range of keys is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Walk {
+    /// Ascending.
+    Forward,
+    /// Descending.
+    Backward,
+    /// From both ends in turn.
+    Inward,
+    /// As a cursor: seek to a key, then back and forth.
+    Cursor {
+        /// Where to.
+        seek: KeyId,
+        /// Bit i of it: the i-th move goes back.
+        moves: u64,
+    },
+}
+
+/// A read of the keys from `start` to below `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scan {
+    /// The first key.
+    pub start: KeyId,
+    /// The key to stop before; the number of keys for an open end.
+    pub end: KeyId,
+    /// If set, the keys that share this many bytes with `start` are read, through the engine's prefix scan.
+    pub prefix: Option<u8>,
+    /// In which direction.
+    pub walk: Walk,
+    /// How many entries at most.
+    pub limit: u16,
+    /// How long it sleeps in the middle, in microseconds.
+    pub pause_us: u32,
+}
+
+/// What one client does at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Op {
+    /// Writes a batch, or a single put or delete.
+    Write {
+        /// What.
+        writes: Vec<Write>,
+        /// How durable.
+        level: Level,
+    },
+    /// Reads one key; through the client's snapshot if `snapshot` and it holds one.
+    Get {
+        /// Which.
+        key: KeyId,
+        /// Whether to read in the past.
+        snapshot: bool,
+    },
+    /// Reads a range; through the client's snapshot if `snapshot` and it holds one.
+    Scan {
+        /// Which.
+        scan: Scan,
+        /// Whether to read in the past.
+        snapshot: bool,
+    },
+    /// Takes a snapshot and holds it, in place of an earlier one.
+    Snapshot,
+    /// Lets go of the snapshot.
+    Release,
+    /// Flushes the memtable.
+    Flush,
+    /// Compacts everything.
+    Compact,
+    /// Makes all earlier writes durable.
+    Persist {
+        /// How durable.
+        level: Level,
+    },
+    /// Checks the structure.
+    Verify,
+    /// Does nothing for a while.
+    Sleep {
+        /// In microseconds.
+        us: u32,
+    },
+}
+
+/// One line of a case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Step {
+    /// Something that a client does.
+    Client {
+        /// Its number, by which its values are known; stays when other steps are taken away.
+        id: StepId,
+        /// Which client.
+        client: u8,
+        /// What.
+        op: Op,
+    },
+    /// All clients stop, the process ends and is started again.
+    Reopen(End),
+}
+
+/// How a process ends when nothing kills it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// Whether the database is closed in order, or just dropped.
+    pub close: bool,
+    /// Whether the power goes before the next start.
+    pub power_loss: bool,
+}
+
+impl Default for End {
+    fn default() -> End {
+        End { close: true, power_loss: false }
+    }
+}
+
+/// The engine's options, as they are written in a case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "each is the option of the same name")]
+pub struct EngineOptions {
+    pub memtable_bytes: usize,
+    pub immutable_memtables_max: usize,
+    pub block_bytes: usize,
+    pub block_cache_bytes: usize,
+    pub compression: u8,
+    pub filter_bits_per_key: u8,
+    pub l0_compaction_files: usize,
+    pub l0_stall_files: usize,
+    pub level_bytes_base: u64,
+    pub level_size_multiplier: u64,
+    pub levels_max: usize,
+    pub table_bytes: u64,
+    pub wal_segment_bytes: u64,
+    pub manifest_bytes_max: u64,
+    pub background_threads: usize,
+}
+
+impl EngineOptions {
+    /// Returns the engine's own type.
+    pub fn options(&self) -> Options {
+        Options {
+            create_if_missing: true,
+            error_if_exists: false,
+            durability: Durability::Sync,
+            memtable_bytes: self.memtable_bytes,
+            immutable_memtables_max: self.immutable_memtables_max,
+            block_bytes: self.block_bytes,
+            block_cache_bytes: self.block_cache_bytes,
+            compression: match self.compression {
+                1 => Compression::Lz4,
+                2 => Compression::Snappy,
+                _ => Compression::None,
+            },
+            filter_bits_per_key: self.filter_bits_per_key,
+            l0_compaction_files: self.l0_compaction_files,
+            l0_stall_files: self.l0_stall_files,
+            level_bytes_base: self.level_bytes_base,
+            level_size_multiplier: self.level_size_multiplier,
+            levels_max: self.levels_max,
+            table_bytes: self.table_bytes,
+            wal_segment_bytes: self.wal_segment_bytes,
+            manifest_bytes_max: self.manifest_bytes_max,
+            background_threads: self.background_threads,
+        }
+    }
+}
+
+/// All that the process under test is asked to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workload {
+    /// The engine's options.
+    pub options: EngineOptions,
+    /// What keys look like.
+    pub key_shape: KeyShape,
+    /// How many keys there are.
+    pub keys: KeyId,
+    /// The steps.
+    pub steps: Vec<Step>,
+}
+
+impl Workload {
+    /// Builds the keys.
+    pub fn keys(&self) -> Keys {
+        Keys::new(self.key_shape, self.keys)
+    }
+
+    /// Returns how many clients there are.
+    pub fn clients(&self) -> u8 {
+        let clients = self.steps.iter().filter_map(|step| match step {
+            Step::Client { client, .. } => Some(client + 1),
+            Step::Reopen(_) => None,
+        });
+        clients.max().unwrap_or(0)
+    }
+}

@@ -1,0 +1,183 @@
+//! From a seed to a workload: swarm over options, keys, operations and clients.
+//!
+//! Every seed switches some kinds of operations off altogether and weighs the others at random: a run of writes and flushes only
+//! goes deeper than an even mix of everything.
+
+use super::case::{End, EngineOptions, Level, Op, Scan, Step, Walk, Workload, Write};
+use super::value::{KeyId, KeyShape, VALUE_BYTES_MIN};
+use crate::chooser::Salted;
+
+/// How large the generated workloads are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    /// Steps at most.
+    pub(super) steps_max: u64,
+}
+
+/// The kinds of operations, in the order of their weights.
+const KINDS: usize = 12;
+
+struct Mix {
+    weights: [u64; KINDS],
+    levels: [u64; 3],
+    keys: u64,
+    hot_keys: u64,
+    value_bytes_max: u64,
+    batch_max: u64,
+    delete_percent: u64,
+}
+
+/// Builds the workload of `seed`.
+pub(super) fn workload(seed: u64, size: Size) -> Workload {
+    let mut random = Salted::new(seed ^ 0x776f_726b_6c6f_6164);
+    let key_shape = [KeyShape::Short, KeyShape::Short, KeyShape::LongPrefix, KeyShape::Grouped, KeyShape::Binary]
+        [random.below(5) as usize];
+    let keys = [4, 12, 40, 40, 120, 300][random.below(6) as usize];
+    let options = options(&mut random);
+    let mix = mix(&mut random, keys, options.memtable_bytes as u64);
+    let clients = [1, 1, 2, 3, 4][random.below(5) as usize];
+    let count = 10 + random.below(size.steps_max);
+    let reopen_one_in = [10, 40, 200, u64::MAX][random.below(4) as usize];
+    let readers = if clients > 1 { random.below(clients) } else { 0 };
+    let mut steps = Vec::with_capacity(count as usize);
+    for id in 0..count {
+        if random.below(reopen_one_in) == 1 {
+            let end = End { close: random.below(3) != 0, power_loss: random.below(2) == 0 };
+            steps.push(Step::Reopen(end));
+            continue;
+        }
+        let client = random.below(clients);
+        let op = op(&mut random, &mix, client < readers);
+        steps.push(Step::Client { id: id as u32, client: client as u8, op });
+    }
+    Workload { options, key_shape, keys: keys as KeyId, steps }
+}
+
+fn options(random: &mut Salted) -> EngineOptions {
+    let mut pick = |choices: &[u64]| choices[random.below(choices.len() as u64) as usize];
+    let l0_compaction_files = pick(&[1, 2, 4]) as usize;
+    EngineOptions {
+        memtable_bytes: pick(&[4 << 10, 4 << 10, 6 << 10, 16 << 10]) as usize,
+        immutable_memtables_max: pick(&[1, 2, 2, 4]) as usize,
+        block_bytes: pick(&[64, 128, 256, 1024, 4096]) as usize,
+        block_cache_bytes: pick(&[0, 4 << 10, 1 << 20]) as usize,
+        compression: pick(&[0, 1, 2]) as u8,
+        filter_bits_per_key: pick(&[0, 4, 15]) as u8,
+        l0_compaction_files,
+        l0_stall_files: l0_compaction_files + pick(&[1, 3, 20]) as usize,
+        level_bytes_base: pick(&[4 << 10, 8 << 10, 64 << 10]),
+        level_size_multiplier: pick(&[2, 4, 10]),
+        levels_max: pick(&[2, 3, 3, 7]) as usize,
+        table_bytes: pick(&[4 << 10, 8 << 10, 32 << 10]),
+        wal_segment_bytes: pick(&[8 << 10, 8 << 10, 12 << 10, 64 << 10]),
+        manifest_bytes_max: pick(&[1 << 10, 4 << 10, 1 << 20]),
+        background_threads: pick(&[1, 1, 2]) as usize,
+    }
+}
+
+fn mix(random: &mut Salted, keys: u64, memtable_bytes: u64) -> Mix {
+    // put, delete, batch, get, scan, snapshot get, snapshot scan, snapshot, release, flush or compact, persist, sleep or verify
+    let mut weights = [40, 12, 15, 15, 8, 6, 6, 4, 2, 4, 3, 2];
+    for weight in &mut weights[1..] {
+        match random.below(5) {
+            0 => *weight = 0,
+            1 => *weight *= 4,
+            _ => {}
+        }
+    }
+    let levels = match random.below(5) {
+        0 => [0, 0, 1],
+        1 => [0, 1, 0],
+        2 => [0, 1, 1],
+        3 => [1, 0, 1],
+        _ => [1, 1, 1],
+    };
+    let value_bytes_max = [20, 120, 120, 600, memtable_bytes / 2][random.below(5) as usize];
+    Mix {
+        weights,
+        levels,
+        keys,
+        hot_keys: 1 + random.below(keys),
+        value_bytes_max,
+        batch_max: 2 + random.below(10),
+        delete_percent: [0, 10, 50][random.below(3) as usize],
+    }
+}
+
+fn op(random: &mut Salted, mix: &Mix, reader: bool) -> Op {
+    let from = if reader { 3 } else { 0 };
+    let weights = &mix.weights[from..];
+    let mut at = random.below(weights.iter().sum::<u64>().max(1));
+    let mut kind = from;
+    for weight in weights {
+        if at < *weight {
+            break;
+        }
+        at -= weight;
+        kind += 1;
+    }
+    match kind {
+        0 => Op::Write {
+            writes: vec![Write { key: key(random, mix), bytes: Some(bytes(random, mix)) }],
+            level: level(random, mix),
+        },
+        1 => Op::Write { writes: vec![Write { key: key(random, mix), bytes: None }], level: level(random, mix) },
+        2 => {
+            let count = 1 + random.below(mix.batch_max);
+            let writes = (0..count).map(|_| {
+                let delete = random.below(100) < mix.delete_percent;
+                Write { key: key(random, mix), bytes: (!delete).then(|| bytes(random, mix)) }
+            });
+            Op::Write { writes: writes.collect(), level: level(random, mix) }
+        }
+        3 | 5 => Op::Get { key: key(random, mix), snapshot: kind == 5 },
+        4 | 6 => Op::Scan { scan: scan(random, mix), snapshot: kind == 6 },
+        7 => Op::Snapshot,
+        8 => Op::Release,
+        9 if random.below(3) == 0 => Op::Compact,
+        9 => Op::Flush,
+        10 => Op::Persist { level: level(random, mix) },
+        _ if random.below(4) == 0 => Op::Verify,
+        _ => Op::Sleep { us: 1 << random.below(20) },
+    }
+}
+
+fn key(random: &mut Salted, mix: &Mix) -> KeyId {
+    let among = if random.below(4) == 0 { mix.keys } else { mix.hot_keys };
+    random.below(among) as KeyId
+}
+
+fn bytes(random: &mut Salted, mix: &Mix) -> u32 {
+    VALUE_BYTES_MIN + random.below(mix.value_bytes_max) as u32
+}
+
+fn level(random: &mut Salted, mix: &Mix) -> Level {
+    let mut at = random.below(mix.levels.iter().sum());
+    for (level, weight) in [Level::Buffered, Level::Os, Level::Sync].into_iter().zip(mix.levels) {
+        if at < weight {
+            return level;
+        }
+        at -= weight;
+    }
+    Level::Sync
+}
+
+fn scan(random: &mut Salted, mix: &Mix) -> Scan {
+    let whole = random.below(3) == 0;
+    let (a, b) = (random.below(mix.keys + 1), random.below(mix.keys + 1));
+    let (start, end) = if whole { (0, mix.keys) } else { (a.min(b), a.max(b)) };
+    let walk = match random.below(4) {
+        0 => Walk::Forward,
+        1 => Walk::Backward,
+        2 => Walk::Inward,
+        _ => Walk::Cursor { seek: random.below(mix.keys) as KeyId, moves: random.bits() },
+    };
+    Scan {
+        start: start as KeyId,
+        end: end as KeyId,
+        prefix: (random.below(5) == 0).then(|| random.below(6) as u8),
+        walk,
+        limit: if random.below(3) == 0 { 1 + random.below(10) as u16 } else { u16::MAX },
+        pause_us: if random.below(3) == 0 { 1 << random.below(18) } else { 0 },
+    }
+}

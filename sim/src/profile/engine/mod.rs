@@ -1,0 +1,136 @@
+//! Profile `engine`: the LSM engine on its log, under concurrent clients, crashes and disk faults.
+//!
+//! A run starts the process again and again: it opens the database, is judged on what it recovered, serves its clients until
+//! they are done or it is killed, or until a write failed, which poisons it. When all steps are done, or after [`STARTS_MAX`]
+//! starts, the faults stop and the database is opened a last time: everything is read, checked and scrubbed.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `case.rs` | the workload as plain data |
+//! | `generate.rs` | from a seed to a workload |
+//! | `value.rs` | keys and self-describing values |
+//! | `process.rs` | one incarnation |
+//! | `client.rs` | one client |
+//! | `shared.rs` | what outlives an incarnation |
+
+pub mod case;
+mod client;
+mod generate;
+mod process;
+mod shared;
+pub mod value;
+
+use generate::Size;
+pub use shared::Counts;
+
+use crate::case::Case;
+use crate::check::history::Stop;
+use crate::check::{errors, scrub};
+use crate::profile::{Profile, Run};
+use crate::{Exit, Harness, Violation, WorldConfig, roll};
+use aidb::env::{Disk, Env, read_file};
+use shared::{Plan, Shared};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// How often the process is started before the run is brought to its end.
+const STARTS_MAX: u32 = 40;
+/// After so many steps a run counts as a livelock; the longest legal ones take a tenth of it.
+const STEPS_MAX: u64 = 3_000_000;
+
+/// Builds the case of `seed`.
+pub fn case(seed: u64, planted: &BTreeSet<String>) -> Case {
+    let world = WorldConfig { planted: planted.clone(), steps_max: STEPS_MAX, ..WorldConfig::swarm(seed) };
+    Case::new(Profile::Engine, world, generate::workload(seed, Size { steps_max: 120 }))
+}
+
+/// Runs a case.
+pub fn run(case: &Case) -> Run {
+    let shared = Shared::new(Plan::new(&case.workload));
+    let mut outcome = crate::run(&case.world, |harness| drive(harness, &shared, case.world.seed));
+    shared.with(|state| {
+        if outcome.violation.is_none() {
+            outcome.violation = errors::check(&state.complaints, &outcome);
+        }
+        Run { outcome, counts: state.counts, unavailable: state.unavailable }
+    })
+}
+
+fn drive(harness: &mut Harness, shared: &Shared, seed: u64) {
+    for _ in 0..STARTS_MAX {
+        let segment = shared.with(|state| state.segment);
+        if segment >= shared.plan().segments.len() {
+            break;
+        }
+        let mine = shared.clone();
+        let exit = harness.run_process(move |env| process::serve(&env, &mine));
+        if !survived(harness, shared, exit) {
+            return;
+        }
+        let ended = shared.with(|state| state.segment) > segment;
+        if ended && shared.plan().segments[segment].end.power_loss {
+            power_loss(harness, shared, segment as u64);
+        }
+    }
+    if roll(seed, "power loss at the end", 0).is_multiple_of(2) {
+        power_loss(harness, shared, u64::MAX);
+    }
+    harness.set_crashes(false);
+    harness.set_faults(false);
+    let mine = shared.clone();
+    let exit = harness.run_process(move |env| process::finish(&env, &mine));
+    let alive = survived(harness, shared, exit);
+    let finished = shared.with(|state| state.finished);
+    if !finished && !harness.violated() && harness.damage().is_empty() {
+        let complaint = shared.with(|state| state.complaints.last().map(ToString::to_string)).unwrap_or_default();
+        harness.violation("unavailable", format!("the database does not come back on a well disk: {complaint}"));
+    }
+    if alive {
+        scrub_directory(harness, shared);
+    }
+    let hash =
+        shared.with(|state| {
+            state.history.base.iter().fold(0, |hash, (key, stamp)| {
+                aidb::base::hash::hash64(&stamp.step.to_le_bytes(), hash ^ u64::from(*key))
+            })
+        });
+    harness.mix_state(hash);
+}
+
+fn power_loss(harness: &mut Harness, shared: &Shared, index: u64) {
+    let loss = harness.loss(index);
+    harness.power_loss(loss);
+    // A close left nothing to lose.
+    shared.with(|state| state.stop = state.stop.map(|stop| if stop == Stop::Close { stop } else { Stop::Power }));
+}
+
+/// Takes in how an incarnation ended; returns whether the run goes on.
+fn survived(harness: &mut Harness, shared: &Shared, exit: Exit) -> bool {
+    let (violation, unavailable) = shared.with(|state| {
+        if let Exit::Crashed { power } = exit {
+            state.stop = state.stop.max(Some(if power { Stop::Power } else { Stop::Process }));
+        }
+        let undamaged = state.needs_damage.take().filter(|_| harness.damage().is_empty());
+        (state.violation.take().or(undamaged), state.unavailable)
+    });
+    if let Some(Violation { kind, message }) = violation {
+        harness.violation(&kind, message);
+    }
+    !harness.violated() && !unavailable
+}
+
+fn scrub_directory(harness: &mut Harness, shared: &Shared) {
+    let env = harness.env();
+    let (closed, tables) = shared.with(|state| (state.stop == Some(Stop::Close), state.tables));
+    if !closed || !harness.damage().is_empty() {
+        return;
+    }
+    let current = read_file(env.disk(), &Path::new(process::DIR).join("CURRENT"));
+    let scrubbed = match (env.disk().list(Path::new(process::DIR)), current) {
+        (Ok(entries), Ok(current)) => scrub::check(&entries, &current, tables),
+        (Err(error), _) | (_, Err(error)) => Err(format!("the directory cannot be read: {error}")),
+    };
+    if let Err(message) = scrubbed {
+        harness.violation("scrub", message);
+    }
+}

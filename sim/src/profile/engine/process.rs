@@ -1,0 +1,221 @@
+//! The process under test: opens the database, is judged on what it recovered, serves its clients, closes.
+//!
+//! [`serve`] is the main thread of each incarnation, [`finish`] that of the last and calm one. Both run in fibers.
+
+use super::client::Client;
+use super::shared::Shared;
+use super::value::StepId;
+use crate::check::durability::{self, Content};
+use crate::check::history::{Promise, Stop};
+use crate::check::model;
+use crate::{SimEnv, Violation};
+use aidb::ErrorKind;
+use aidb::env::{Env, EnvJoin};
+use aidb::lsm::{Durability, Engine, WriteBatch, WriteOptions};
+use std::time::Duration;
+
+/// Where the database lies.
+pub(super) const DIR: &str = "/db";
+/// The number under which reads and writes of this file stand in messages.
+const OWN_STEP: StepId = StepId::MAX;
+/// How often an open or a full read that fails is tried again.
+const ATTEMPTS: u32 = 6;
+
+/// Runs one incarnation: the steps of the current segment that were not begun.
+pub(super) fn serve(env: &SimEnv, shared: &Shared) {
+    shared.with(|state| state.trouble = None);
+    let Some(engine) = open(env, shared) else { return };
+    if !establish(env, shared, &engine) {
+        return leave(shared, engine, false);
+    }
+    let clients = shared.plan().segments[0].clients.len();
+    let joins: Vec<_> = (0..clients)
+        .map(|number| {
+            let client = Client::new(env.clone(), engine.clone(), shared.clone(), number);
+            env.spawn_local(format!("client {number}"), move || client.run())
+        })
+        .collect();
+    for join in joins {
+        join.join();
+    }
+    if shared.failed() {
+        return;
+    }
+    let done = shared.with(|state| {
+        let segment = &shared.plan().segments[state.segment];
+        segment.clients.iter().zip(&state.begun).all(|(steps, begun)| *begun >= steps.len())
+    });
+    let end = shared.with(|state| shared.plan().segments[state.segment].end);
+    leave(shared, engine, end.close || !done);
+    if done {
+        shared.with(|state| {
+            state.segment += 1;
+            state.begun.fill(0);
+        });
+    }
+}
+
+/// Runs the last incarnation: no faults, everything is read, checked and written to once more.
+pub(super) fn finish(env: &SimEnv, shared: &Shared) {
+    shared.with(|state| state.trouble = None);
+    let Some(engine) = open(env, shared) else { return };
+    if !establish(env, shared, &engine) {
+        return leave(shared, engine, true);
+    }
+    if let Err(error) = engine.flush() {
+        shared.complain(|| "flush of the last opening".into(), &error);
+    }
+    write_once_more(shared, &engine);
+    match engine.validate_integrity() {
+        Ok(report) => {
+            for problem in &report.problems {
+                shared.complain(|| "validate_integrity of the last opening".into(), problem);
+            }
+        }
+        Err(error) => shared.complain(|| "validate_integrity of the last opening".into(), &error),
+    }
+    if let Some(fault) = shared.with(|state| model::check(&state.history).err()) {
+        report_model(shared, fault);
+    }
+    shared.with(|state| state.finished = true);
+    leave(shared, engine, true);
+}
+
+/// Opens the database; errors are complained of, transient ones tried again.
+fn open(env: &SimEnv, shared: &Shared) -> Option<Engine<SimEnv>> {
+    for _ in 0..ATTEMPTS {
+        match Engine::open_in(env.clone(), DIR, shared.plan().workload.options.options()) {
+            Ok(engine) => return Some(engine),
+            Err(error) => {
+                shared.complain(|| "open".into(), &error);
+                if !matches!(error.kind(), ErrorKind::Io | ErrorKind::NoSpace | ErrorKind::Poisoned) {
+                    shared.with(|state| state.unavailable = true);
+                    return None;
+                }
+            }
+        }
+        env.sleep(Duration::from_millis(10));
+    }
+    None
+}
+
+/// Reads everything, lets the oracle judge it, and starts a new history from it. Returns false if it could not be read.
+fn establish(env: &SimEnv, shared: &Shared, engine: &Engine<SimEnv>) -> bool {
+    let Some(content) = read_all(env, shared, engine) else { return false };
+    let visible = engine.visible_seq().0;
+    let judged = shared.with(|state| {
+        let stop = state.stop.unwrap_or(Stop::Close);
+        state.counts.recoveries += 1;
+        let history = &state.history;
+        model::check(history).map_err(model_violation)?;
+        let base_seq = durability::check(history, &content, stop, false).or_else(|fault| {
+            let seq = durability::check(history, &content, stop, true).map_err(durability_violation)?;
+            state.needs_damage.get_or_insert(durability_violation(fault));
+            Ok(seq)
+        })?;
+        if visible < base_seq {
+            let message = format!("reopened at sequence {visible}, though the content is that of {base_seq}");
+            return Err(Violation { kind: "sequence".into(), message });
+        }
+        state.history.restart(content, visible);
+        state.stop = None;
+        Ok(())
+    });
+    if let Err(violation) = judged {
+        shared.fail(&violation.kind, violation.message);
+        return false;
+    }
+    true
+}
+
+fn durability_violation(fault: durability::Fault) -> Violation {
+    match fault {
+        durability::Fault::Lost(message) => Violation { kind: "lost-write".into(), message },
+        durability::Fault::NotAPrefix(message) => Violation { kind: "not-a-prefix".into(), message },
+    }
+}
+
+fn model_violation(fault: model::Fault) -> Violation {
+    match fault {
+        model::Fault::Read(message) => Violation { kind: "wrong-read".into(), message },
+        model::Fault::Sequence(message) => Violation { kind: "sequence".into(), message },
+    }
+}
+
+fn report_model(shared: &Shared, fault: model::Fault) {
+    let violation = model_violation(fault);
+    shared.fail(&violation.kind, violation.message);
+}
+
+/// Reads every entry, forwards or backwards; tries again after an error.
+fn read_all(env: &SimEnv, shared: &Shared, engine: &Engine<SimEnv>) -> Option<Content> {
+    let backward = shared.with(|state| state.counts.recoveries % 3 == 1);
+    for _ in 0..ATTEMPTS {
+        match read_once(shared, engine, backward) {
+            Ok(content) => return content,
+            Err(error) => {
+                shared.complain(|| "reading everything".into(), &error);
+                if error.is_corruption() {
+                    shared.with(|state| state.unavailable = true);
+                    return None;
+                }
+            }
+        }
+        env.sleep(Duration::from_millis(10));
+    }
+    None
+}
+
+fn read_once(shared: &Shared, engine: &Engine<SimEnv>, backward: bool) -> aidb::Result<Option<Content>> {
+    let mut content = Content::new();
+    let mut iterator = engine.iter();
+    let mut previous = None;
+    loop {
+        let Some(entry) = (if backward { iterator.next_back() } else { iterator.next() }) else { break };
+        let entry = entry?;
+        let Some((key, stamp)) = shared.entry(OWN_STEP, &entry.key, &entry.value) else { return Ok(None) };
+        if previous.is_some_and(|previous| (previous < key) == backward || previous == key) {
+            shared.fail("wrong-read", format!("a full read gave key {key} after {previous:?}"));
+            return Ok(None);
+        }
+        previous = Some(key);
+        content.insert(key, stamp);
+    }
+    Ok(Some(content))
+}
+
+/// Checks that the recovered database still takes a write and numbers it behind all others.
+fn write_once_more(shared: &Shared, engine: &Engine<SimEnv>) {
+    let index = shared.commit_called(OWN_STEP, vec![(0, None)], 1, Promise::Power);
+    let mut batch = WriteBatch::new();
+    batch.delete(shared.keys().bytes(0));
+    match engine.write_opt(batch, WriteOptions { durability: Some(Durability::Sync) }) {
+        Ok(info) => shared.commit_acknowledged(index, info.seq.0),
+        Err(error) => {
+            shared.complain(|| "the last write".into(), &error);
+            shared.commit_failed(index, &error);
+        }
+    }
+}
+
+/// Lets go of the database, in order or not.
+fn leave(shared: &Shared, engine: Engine<SimEnv>, close: bool) {
+    let mut stop = Stop::Process;
+    if close {
+        match engine.close() {
+            Ok(()) => {
+                stop = Stop::Close;
+                shared.with(|state| {
+                    let now = state.history.tick();
+                    state.history.persists.push((now, Promise::Power));
+                });
+            }
+            Err(error) => shared.complain(|| "close".into(), &error),
+        }
+    }
+    shared.with(|state| {
+        state.tables = engine.statistics().levels.iter().map(|level| level.files).sum();
+        state.stop = state.stop.max(Some(stop));
+    });
+    drop(engine);
+}

@@ -1,0 +1,171 @@
+//! Keys and values of the workload: whatever bytes come back, one can tell what they are.
+//!
+//! A [`Keys`] is the sorted universe of a run: a [`KeyId`] is a position in it, so ids order as the keys' bytes do. A value names
+//! the operation that wrote it, its key and its length, and the rest is a pattern made from these, so that a stale, mixed, torn or
+//! misplaced value never passes for another one.
+//!
+//! ```text
+//! value: step id u32, key id u32, length u32 (little-endian), then length - 12 bytes of pattern(step id, key id)
+//! ```
+
+use aidb::base::coding::{Decoder, put_u32, put_u64};
+use aidb::base::hash::hash64;
+use serde::{Deserialize, Serialize};
+
+/// A position in [`Keys`].
+pub type KeyId = u16;
+/// The number of the operation that wrote a value.
+pub type StepId = u32;
+
+/// How many bytes each value has at least.
+pub const VALUE_BYTES_MIN: u32 = 20;
+
+/// A value as the model keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Stamp {
+    /// The operation that wrote it.
+    pub step: StepId,
+    /// Its length in bytes.
+    pub bytes: u32,
+}
+
+/// What keys look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeyShape {
+    /// Five characters, `k0042`.
+    Short,
+    /// A long common prefix, then a number.
+    LongPrefix,
+    /// Groups with a common prefix of a few bytes: `g3/0007`.
+    Grouped,
+    /// One to six bytes out of 0x00, 0x01, 0x7f, 0xfe and 0xff, where keys are prefixes of one another.
+    Binary,
+}
+
+/// The sorted keys of a run.
+#[derive(Clone, Debug)]
+pub struct Keys(Vec<Vec<u8>>);
+
+impl Keys {
+    /// Builds `count` keys.
+    pub fn new(shape: KeyShape, count: KeyId) -> Keys {
+        let mut keys: Vec<Vec<u8>> = (0..u32::from(count)).map(|number| key_of(shape, number)).collect();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), usize::from(count), "keys differ");
+        Keys(keys)
+    }
+
+    /// Returns how many keys there are.
+    pub fn count(&self) -> KeyId {
+        self.0.len() as KeyId
+    }
+
+    /// Returns the bytes of a key.
+    pub fn bytes(&self, key: KeyId) -> &[u8] {
+        &self.0[usize::from(key)]
+    }
+
+    /// Finds a key by its bytes.
+    pub fn find(&self, bytes: &[u8]) -> Option<KeyId> {
+        self.0.binary_search_by(|key| key.as_slice().cmp(bytes)).ok().map(|at| at as KeyId)
+    }
+
+    /// Returns the ids whose keys start with `prefix`, as a half-open range.
+    pub fn with_prefix(&self, prefix: &[u8]) -> (KeyId, KeyId) {
+        let start = self.0.partition_point(|key| key.as_slice() < prefix);
+        let end = start + self.0[start..].partition_point(|key| key.starts_with(prefix));
+        (start as KeyId, end as KeyId)
+    }
+}
+
+fn key_of(shape: KeyShape, number: u32) -> Vec<u8> {
+    match shape {
+        KeyShape::Short => format!("k{number:04}").into_bytes(),
+        KeyShape::LongPrefix => format!("a/rather/long/prefix/that/all/keys/share/{number:06}").into_bytes(),
+        KeyShape::Grouped => format!("g{}/{:04}", number % 7, number / 7).into_bytes(),
+        KeyShape::Binary => {
+            const BYTES: [u8; 5] = [0x00, 0x01, 0x7f, 0xfe, 0xff];
+            // Bijective base 5: 1, 2 .. 5, 11, 12 ..: no two numbers give the same digits.
+            let (mut rest, mut key) = (number + 1, Vec::new());
+            while rest > 0 {
+                key.push(BYTES[((rest - 1) % 5) as usize]);
+                rest = (rest - 1) / 5;
+            }
+            key
+        }
+    }
+}
+
+/// Builds the value that operation `stamp.step` writes to `key`.
+pub fn encode(key: KeyId, stamp: Stamp) -> Vec<u8> {
+    assert!(stamp.bytes >= VALUE_BYTES_MIN, "a value has at least {VALUE_BYTES_MIN} bytes");
+    let mut value = Vec::with_capacity(stamp.bytes as usize + 8);
+    put_u32(&mut value, stamp.step);
+    put_u32(&mut value, key.into());
+    put_u32(&mut value, stamp.bytes);
+    let mut state = hash64(&value, 1);
+    while value.len() < stamp.bytes as usize {
+        put_u64(&mut value, state);
+        // Half of the patterns compress well, half do not.
+        if stamp.step % 2 == 0 {
+            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).rotate_left(23) ^ 0x1405_7b7e_f767_814f;
+        }
+    }
+    value.truncate(stamp.bytes as usize);
+    value
+}
+
+/// Reads a value back and compares every byte of it; says what is wrong otherwise.
+pub fn decode(key: KeyId, value: &[u8]) -> Result<Stamp, String> {
+    let mut head = Decoder::new(value);
+    let (Some(step), Some(written_to), Some(bytes)) = (head.u32(), head.u32(), head.u32()) else {
+        return Err(format!("{} bytes are shorter than any value written", value.len()));
+    };
+    if written_to != u32::from(key) {
+        return Err(format!("it says that it belongs to key {written_to} (step {step})"));
+    }
+    if bytes as usize != value.len() {
+        return Err(format!("it has {} bytes and says {bytes} (step {step})", value.len()));
+    }
+    let stamp = Stamp { step, bytes };
+    let expected = encode(key, stamp);
+    match expected.iter().zip(value).position(|(a, b)| a != b) {
+        Some(at) => Err(format!("byte {at} of {bytes} differs from what step {step} wrote")),
+        None => Ok(stamp),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_round_trip_and_every_byte_counts() {
+        for bytes in [20, 21, 27, 28, 200] {
+            let stamp = Stamp { step: 77, bytes };
+            let value = encode(3, stamp);
+            assert_eq!(decode(3, &value), Ok(stamp));
+            assert!(decode(4, &value).is_err());
+            assert!(decode(3, &value[..value.len() - 1]).is_err());
+            for at in 0..value.len() {
+                let mut flipped = value.clone();
+                flipped[at] ^= 0x10;
+                assert!(decode(3, &flipped).is_err(), "byte {at} is not checked");
+            }
+        }
+    }
+
+    #[test]
+    fn every_shape_has_distinct_sorted_keys() {
+        for shape in [KeyShape::Short, KeyShape::LongPrefix, KeyShape::Grouped, KeyShape::Binary] {
+            let keys = Keys::new(shape, 300);
+            for id in 0..300 {
+                assert_eq!(keys.find(keys.bytes(id)), Some(id));
+                let (start, end) = keys.with_prefix(keys.bytes(id));
+                assert!(start == id && end > id);
+            }
+            assert_eq!(keys.with_prefix(b""), (0, 300));
+        }
+    }
+}
