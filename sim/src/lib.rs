@@ -10,6 +10,9 @@
 //! | choose schedule and faults, keep them, replay them | [`WorldConfig`], [`Schedule`], [`FaultPlan`], [`FaultConfig`] |
 //! | know what the disk promises | [`SimDisk`] |
 //! | explore every run of a small program | [`Explorer`] |
+//! | simulate the engine from a seed, judged by every checker | [`profile`], [`check`](mod@check) |
+//! | run thousands of seeds, or a crash at every disk operation | [`campaign`] |
+//! | keep, replay and shrink a failure | [`case`](mod@case), [`shrink`](mod@shrink) |
 //!
 //! # Example
 //! A program appends numbers to a file and syncs each; the test crashes it anywhere and checks that no acknowledged number
@@ -64,6 +67,9 @@
 //! Sources: FoundationDB's simulation (faults per run, `buggify`), TigerBeetle's VOPR (a faulty disk model), Burckhardt et al.,
 //! "A Randomized Scheduler with Probabilistic Guarantees of Finding Bugs" (priorities).
 
+pub mod campaign;
+pub mod case;
+pub mod check;
 mod chooser;
 mod config;
 mod disk;
@@ -71,7 +77,9 @@ mod env;
 mod fault;
 mod fiber;
 mod harness;
+pub mod profile;
 mod scheduler;
+pub mod shrink;
 mod sync;
 mod trace;
 mod world;

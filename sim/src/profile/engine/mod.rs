@@ -27,7 +27,7 @@ use crate::case::Case;
 use crate::check::history::Stop;
 use crate::check::{errors, scrub};
 use crate::profile::{Profile, Run};
-use crate::{Exit, Harness, Violation, WorldConfig, roll};
+use crate::{Exit, Fault, FaultEvent, Harness, Violation, WorldConfig, roll};
 use aidb::env::{Disk, Env, read_file};
 use shared::{Plan, Shared};
 use std::collections::BTreeSet;
@@ -81,7 +81,8 @@ fn drive(harness: &mut Harness, shared: &Shared, seed: u64) {
     let exit = harness.run_process(move |env| process::finish(&env, &mine));
     let alive = survived(harness, shared, exit);
     let finished = shared.with(|state| state.finished);
-    if !finished && !harness.violated() && harness.damage().is_empty() {
+    let unreadable = |event: &FaultEvent| matches!(event.fault, Fault::ReadError { sticky: true });
+    if !finished && !harness.violated() && harness.damage().is_empty() && !harness.fired().iter().any(unreadable) {
         let complaint = shared.with(|state| state.complaints.last().map(ToString::to_string)).unwrap_or_default();
         harness.violation("unavailable", format!("the database does not come back on a well disk: {complaint}"));
     }
