@@ -24,7 +24,7 @@
 //! | 40 | 8 | base LSN: of the first frame, and the end of the segment before |
 //! | 48 | 8 | base id: the first record number expected |
 //! | 56 | 8 | base time: microseconds since 1970, no later than the first frame's |
-//! | 64 | 8 | epoch: 1 more at each open of the log |
+//! | 64 | 8 | epoch: 1 more at each open of the log that makes a segment |
 //! | 72 | 4 | key id, 0 = not encrypted |
 //! | 76 | 1 | codec, 0 = not compressed |
 //! | 77 | 3 | 0 |

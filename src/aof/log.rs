@@ -375,6 +375,7 @@ impl<E: Env> Inner<E> {
     /// Writes everything before `target`.
     fn write_to(&self, target: u64) -> Result<()> {
         let mut io = self.io.lock();
+        self.check()?;
         self.drain(&mut io, target)
     }
 

@@ -18,7 +18,8 @@
 //!    follows it. Nothing is ever appended to a file with a recovered tail (R1).
 //! 7. Replay the last segment.
 //!
-//! **On a full disk** step 5 writes the tail over itself, and step 6 uses the reserve (R9).
+//! **On a full disk** step 5 writes the tail over itself, and step 6 uses the reserve (R9); if the last segment holds
+//! nothing at all, it is used as it is, so that a full disk opens any number of times.
 
 use super::format::{FRAME_BYTES, Fault, FrameHeader, FrameKind, HEADER_BYTES, SegmentHeader, frame_bytes};
 use super::names::{Listing, segment_name, spare_name};
@@ -105,7 +106,7 @@ pub(super) fn recover<E: Env>(env: &E, dir: &Path, options: &LogOptions, replay:
         Some(last) => {
             let from = seen;
             let end = opening.examine(last, &mut seen, &mut report)?;
-            let begun = opening.continue_after(last, end, &seen, &mut segments)?;
+            let begun = opening.continue_after(last, end, report.torn_bytes == 0, &seen, &mut segments)?;
             report.tail_bytes = end - seen.durable;
             seen = Seen { durable: seen.durable, ..from };
             opening.replay_last(last, end, &mut seen, replay)?;
@@ -288,11 +289,12 @@ impl<E: Env> Opening<'_, E> {
         Ok((made, position))
     }
 
-    /// Makes the tail durable and begins the segment that continues the log at `end`.
+    /// Makes the tail durable and begins the segment that continues the log at `end`. `blank`: no frame lies behind.
     fn continue_after(
         &self,
         last: &Found<E>,
         end: u64,
+        blank: bool,
         seen: &Seen,
         segments: &mut Segments<E>,
     ) -> Result<(Made<E>, Position)> {
@@ -319,6 +321,14 @@ impl<E: Env> Opening<'_, E> {
         let (made, header) = match made {
             Err(error) if *error.kind() == ErrorKind::NoSpace => {
                 self.env.reached("aof.full_disk_open");
+                if end == old.base_lsn && blank {
+                    // Nothing could be recovered from it, so R1 has nothing to say. Spends no reserve.
+                    segments.sync_dir()?;
+                    let segment =
+                        SegmentFile { file: self.reopen(last)?, path: last.segment.path.clone(), header: *old };
+                    let made = Made { segment, file_bytes: last.file_bytes, end_lsn: end, recycled: false };
+                    return Ok((made, position(*old, end, end)));
+                }
                 self.rewrite(last, copy_from, end)?;
                 let header = self.successor(old, end, seen);
                 (segments.make(&header, true, &mut |_| Ok(()))?, header)

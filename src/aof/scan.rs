@@ -109,7 +109,10 @@ impl<'f, E: Env> FrameReader<'f, E> {
         let place = frame_place(self.env, self.header, lsn);
         let unchecked = self.env.planted("aof_no_crc");
         let bytes = self.window.get(offset, FRAME_BYTES)?;
-        let decoded = if unchecked { FrameHeader::decode_unchecked(bytes) } else { FrameHeader::decode(bytes, &place) };
+        let decoded = match unchecked {
+            true => FrameHeader::decode_unchecked(bytes).map_err(|_| Fault::Blank),
+            false => FrameHeader::decode(bytes, &place),
+        };
         let header = match decoded {
             Ok(header) => header,
             Err(fault) => return Ok(Step::Bad(fault)),

@@ -136,12 +136,10 @@ impl Stage {
 
     fn push_header<E: Env>(&mut self, env: &E, append: &Append<'_>, crc: u32, durable: u64) -> Result<u64> {
         let len: usize = append.parts.iter().map(|part| part.len()).sum();
-        if self.ids_contiguous && append.kind == FrameKind::Data {
-            if append.first_id != self.next_id {
-                let (got, want) = (append.first_id, self.next_id);
-                return Err(Error::invalid_argument(format_args!("first_id {got}, the next id is {want}")));
-            }
-            self.next_id += u64::from(append.count);
+        let counts = self.ids_contiguous && append.kind == FrameKind::Data;
+        if counts && append.first_id != self.next_id {
+            let (got, want) = (append.first_id, self.next_id);
+            return Err(Error::invalid_argument(format_args!("first_id {got}, the next id is {want}")));
         }
         if self.bytes.is_empty() {
             // One reading a group; the wall clock may step back, the log's time does not.
@@ -166,6 +164,9 @@ impl Stage {
         assert_eq!(header.frame_bytes(), size, "the frame has the size that was checked");
         self.bytes.extend_from_slice(&header.encode(&frame_place(env, &self.segment, lsn)));
         self.end += size;
+        if counts {
+            self.next_id += u64::from(append.count);
+        }
         self.claimed = self.claimed.max(durable);
         if append.kind != FrameKind::Mark {
             self.content_end = self.end;

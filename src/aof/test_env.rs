@@ -38,6 +38,8 @@ struct State {
     operations: u64,
     /// Every mutating operation from this one on fails: the process is dead.
     dies_at: Option<u64>,
+    /// Runs once, while a file is being synced and after its dirty ranges were collected.
+    during_sync: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// The world of these tests.
@@ -78,6 +80,17 @@ impl TestEnv {
 
     pub(super) fn fail_sync_in(&self, syncs: u64) {
         self.disk.0.lock().sync_fails_in = Some(syncs);
+    }
+
+    pub(super) fn during_sync(&self, hook: impl FnOnce() + Send + 'static) {
+        self.disk.0.lock().during_sync = Some(Box::new(hook));
+    }
+
+    /// Removes a file behind the log's back, durably.
+    pub(super) fn forget(&self, path: &Path) {
+        let mut state = self.disk.0.lock();
+        state.names.remove(path).unwrap();
+        state.durable_names.remove(path);
     }
 
     pub(super) fn die_at(&self, operation: Option<u64>) {
@@ -289,8 +302,12 @@ impl DiskFile for MemFile {
                 false
             }
         };
+        let dirty = std::mem::take(&mut self.node.lock().dirty);
+        let hook = self.disk.0.lock().during_sync.take();
+        if let Some(hook) = hook {
+            hook();
+        }
         let image = &mut *self.node.lock();
-        let dirty = std::mem::take(&mut image.dirty);
         if fails {
             self.disk.0.lock().sync_fails_in = None;
             return Err(io::Error::other("the device lost a write"));
