@@ -117,9 +117,9 @@ impl Chooser {
             Source::Seeded(rngs) => {
                 let rng = &mut rngs[stream as usize];
                 if let Ok(n) = u32::try_from(n) {
-                    u64::from(rng.next_u32()) * u64::from(n) >> 32
+                    (u64::from(rng.next_u32()) * u64::from(n)) >> 32
                 } else {
-                    (u128::from(rng.next_u64()) * u128::from(n) >> 64) as u64
+                    ((u128::from(rng.next_u64()) * u128::from(n)) >> 64) as u64
                 }
             }
             _ if n == 1 => 0,
@@ -211,7 +211,7 @@ impl Salted {
 
     pub(crate) fn below(&mut self, n: u64) -> u64 {
         assert!(n > 0, "a choice among nothing");
-        (u128::from(self.bits()) * u128::from(n) >> 64) as u64
+        ((u128::from(self.bits()) * u128::from(n)) >> 64) as u64
     }
 }
 

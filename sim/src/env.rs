@@ -7,7 +7,7 @@ use crate::chooser::{Stream, roll};
 use crate::disk::SimDisk;
 use crate::scheduler::Reason;
 use crate::sync::{SimCondvar, SimJoin, SimRawMutex, SimRawRwLock};
-use crate::trace::{Event, mix};
+use crate::trace::Event;
 use crate::world::{self, Place, place};
 use aidb::base::hash::hash64;
 use aidb::env::{Env, Mono, Wall};
@@ -110,7 +110,7 @@ impl Env for SimEnv {
                 let mut core = world.core.borrow_mut();
                 if let Some(micros) = core.faults.wall_step() {
                     core.wall_offset_us = core.wall_offset_us.saturating_add(micros);
-                    core.event(Event::Fault, mix(1, micros as u64), 0);
+                    core.trace_faults();
                 }
                 let wall = core.wall_us();
                 core.event(Event::Wall, wall, 0);
@@ -150,12 +150,8 @@ impl Env for SimEnv {
 
     fn yield_point(&self) {
         if let Place::Fiber(world, me) = place() {
-            {
-                let mut core = world.core.borrow_mut();
-                core.event(Event::Yield, 0, 0);
-                core.lower_priority(me);
-            }
-            world.switch_point(me);
+            world.core.borrow_mut().event(Event::Yield, 0, 0);
+            world.yield_point(me);
         }
     }
 

@@ -9,6 +9,7 @@
 
 use crate::chooser::{Salted, roll, roll_at};
 use crate::config::WorldConfig;
+use crate::trace::mix;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -154,6 +155,32 @@ impl FaultEvent {
     /// A power loss at mutating operation `io`, before or after its effect.
     pub const fn power_loss(io: u64, after: bool, loss: Loss) -> FaultEvent {
         FaultEvent { at: At::Io(io), fault: Fault::Crash { power: true, after, loss } }
+    }
+
+    /// Returns a number that differs for different events.
+    pub(crate) fn hash(&self) -> u64 {
+        let at = match self.at {
+            At::Io(index) => (1, index),
+            At::Op(index) => (2, index),
+            At::Restart(index) => (3, index),
+            At::WallRead(index) => (4, index),
+        };
+        let what = match self.fault {
+            Fault::Crash { power, after, loss } => {
+                (10 + u64::from(power) * 2 + u64::from(after), loss.salt ^ loss.mode as u64)
+            }
+            Fault::SyncFail { no_space, salt } => (20 + u64::from(no_space), salt),
+            Fault::WriteFail { salt } => (30, salt),
+            Fault::NoSpace { ios, salt } => (40, salt ^ ios),
+            Fault::ReadError { sticky } => (50, u64::from(sticky)),
+            Fault::ReadShort { salt } => (60, salt),
+            Fault::Stall { ns } => (70, ns),
+            Fault::BitRot { salt, bits } => (80, salt ^ u64::from(bits)),
+            Fault::Misdirected { salt } => (90, salt),
+            Fault::LostWrite { salt } => (100, salt),
+            Fault::WallStep { micros } => (110, micros as u64),
+        };
+        [at.0, at.1, what.0, what.1].into_iter().fold(0, mix)
     }
 
     /// A process crash at mutating operation `io`, before or after its effect: the page cache stays.

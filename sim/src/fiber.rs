@@ -15,7 +15,6 @@ const STACK_BYTES: usize = 256 * 1024;
 /// How many stacks an OS thread keeps for later worlds.
 const STACKS_POOLED_MAX: usize = 64;
 
-#[expect(clippy::disallowed_macros, reason = "the pool belongs to the OS thread, below every fiber")]
 mod pool {
     use super::{Cell, DefaultStack, RefCell, YielderPointer};
     thread_local! {
@@ -129,7 +128,6 @@ pub(crate) fn suspend_for_good() -> ! {
 }
 
 /// Records panics inside worlds instead of printing them. Installed once for the process, in front of the former hook.
-#[expect(clippy::disallowed_types, reason = "not simulated: guards the process-wide hook")]
 pub(crate) fn install_panic_hook() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {

@@ -205,7 +205,7 @@ impl World {
         for fault in core.faults.at_rest(restart) {
             if self.disk.borrow_mut().damage_at_rest(fault) {
                 core.faults.fire(At::Restart(restart), fault);
-                core.event(Event::Fault, restart, 0);
+                core.trace_faults();
             }
         }
     }

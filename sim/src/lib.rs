@@ -66,6 +66,7 @@
 //!
 //! Sources: FoundationDB's simulation (faults per run, `buggify`), TigerBeetle's VOPR (a faulty disk model), Burckhardt et al.,
 //! "A Randomized Scheduler with Probabilistic Guarantees of Finding Bugs" (priorities).
+#![allow(clippy::disallowed_macros, reason = "thread-locals below the fibers: the current world, the pool of stacks")]
 
 pub mod campaign;
 pub mod case;
@@ -81,6 +82,8 @@ pub mod profile;
 mod scheduler;
 pub mod shrink;
 mod sync;
+#[cfg(test)]
+mod tests;
 mod trace;
 mod world;
 

@@ -94,6 +94,7 @@ pub(crate) struct Core {
     pub(crate) marks: BTreeSet<&'static str>,
     pub(crate) incarnation: u64,
     buggify_calls: Map<&'static str, u64>,
+    faults_traced: usize,
 }
 
 impl Core {
@@ -139,6 +140,7 @@ impl Core {
             marks: BTreeSet::new(),
             incarnation: 0,
             buggify_calls: Map::default(),
+            faults_traced: 0,
         }
     }
 
@@ -152,6 +154,16 @@ impl Core {
     #[inline]
     pub(crate) fn event_named(&mut self, event: Event, a: u64, b: u64, note: impl FnOnce() -> String) {
         self.trace.add(self.now_ns, self.current, event, (a, b), note);
+    }
+
+    /// Adds an event for each fault that fired since the last time.
+    #[inline]
+    pub(crate) fn trace_faults(&mut self) {
+        while let Some(fired) = self.faults.fired.get(self.faults_traced).copied() {
+            self.faults_traced += 1;
+            let text = || format!("{fired:?}");
+            self.trace.add(self.now_ns, self.current, Event::Fault, (self.faults_traced as u64, fired.hash()), text);
+        }
     }
 
     pub(crate) fn add_thread(&mut self, name: String, fiber: Fiber) -> u32 {
@@ -172,8 +184,10 @@ impl Core {
     }
 
     /// Makes time pass at a switch point of the running fiber `me`; returns the fiber to run instead, if another one.
+    ///
+    /// A fiber that `yields` spins: without a decision to the contrary the one that has waited longest goes first.
     #[inline]
-    pub(crate) fn step(&mut self, me: u32) -> Option<u32> {
+    pub(crate) fn step(&mut self, me: u32, yields: bool) -> Option<u32> {
         self.points += 1;
         self.now_ns += self.tick_ns;
         if self.timers.peek().is_some_and(|Reverse(timer)| timer.0 <= self.now_ns) {
@@ -182,39 +196,57 @@ impl Core {
         if self.runnable.is_empty() {
             return None;
         }
-        let others = self.runnable.len() as u64;
-        let position = match &mut self.policy {
-            Policy::Calm => return None,
-            Policy::Random { one_in } => {
-                if *one_in > 1 && !self.chooser.one_in(Stream::Scheduler, *one_in) {
-                    return None;
+        let calm = if yields { Some(0) } else { None };
+        let position = match self.decide(me, calm) {
+            Some(position) => position,
+            None => {
+                if yields {
+                    self.record(me);
                 }
-                (self.chooser.below(Stream::Scheduler, others + 1) as usize).checked_sub(1)?
-            }
-            Policy::Priority { changes, lowest } => {
-                if changes.last().is_some_and(|at| *at <= self.points) {
-                    changes.pop();
-                    *lowest -= 1;
-                    self.threads[me as usize].priority = *lowest;
-                }
-                let position = self.highest();
-                let candidate = self.runnable[position];
-                if self.threads[candidate as usize].priority <= self.threads[me as usize].priority {
-                    return None;
-                }
-                position
-            }
-            Policy::Explicit { switches, next } => {
-                let to = explicit_choice(switches, next, self.points)?;
-                self.runnable.iter().position(|fiber| *fiber == to)?
+                return None;
             }
         };
         let to = self.take_runnable(position);
-        self.record(to);
+        if Some(position) != calm {
+            self.record(to);
+        }
         self.threads[me as usize].state = State::Runnable;
         self.runnable.push(me);
         self.chosen = Some(to);
         Some(to)
+    }
+
+    /// Returns which runnable fiber goes before the running one, `me`; `calm` is the answer of a calm schedule.
+    #[inline]
+    fn decide(&mut self, me: u32, calm: Option<usize>) -> Option<usize> {
+        match &mut self.policy {
+            Policy::Calm => calm,
+            Policy::Random { one_in } => {
+                if *one_in > 1 && calm.is_none() && !self.chooser.one_in(Stream::Scheduler, *one_in) {
+                    return None;
+                }
+                let others = self.runnable.len() as u64;
+                (self.chooser.below(Stream::Scheduler, others + 1) as usize).checked_sub(1)
+            }
+            Policy::Priority { changes, lowest } => {
+                let drops = changes.last().is_some_and(|at| *at <= self.points);
+                if drops {
+                    changes.pop();
+                }
+                if drops || calm.is_some() {
+                    *lowest -= 1;
+                    self.threads[me as usize].priority = *lowest;
+                }
+                let position = self.highest();
+                let candidate = &self.threads[self.runnable[position] as usize];
+                (candidate.priority > self.threads[me as usize].priority).then_some(position)
+            }
+            Policy::Explicit { switches, next } => match explicit_choice(switches, next, self.points) {
+                None => calm,
+                Some(to) if to == me => None,
+                Some(to) => self.runnable.iter().position(|fiber| *fiber == to).or(calm),
+            },
+        }
     }
 
     /// Returns the fiber to run when the last one blocked or ended.
@@ -239,14 +271,6 @@ impl Core {
             self.record(to);
         }
         Some(to)
-    }
-
-    /// Lets the others go first, whatever their priority: the running fiber spins.
-    pub(crate) fn lower_priority(&mut self, me: u32) {
-        if let Policy::Priority { lowest, .. } = &mut self.policy {
-            *lowest -= 1;
-            self.threads[me as usize].priority = *lowest;
-        }
     }
 
     fn highest(&self) -> usize {

@@ -72,7 +72,6 @@ pub struct SimRawMutex {
 // SAFETY: `lock` returns, and `try_lock` returns true, only after a compare-and-exchange from `FREE`. The exception is a dying
 // fiber: all others of its process are dead or dying, and none of them runs again except to be dropped.
 unsafe impl lock_api::RawMutex for SimRawMutex {
-    #[expect(clippy::declare_interior_mutable_const, reason = "the trait asks for it")]
     const INIT: SimRawMutex = SimRawMutex { word: AtomicU32::new(FREE), number: AtomicU32::new(0) };
     type GuardMarker = lock_api::GuardNoSend;
 
@@ -162,7 +161,6 @@ impl SimRawRwLock {
 #[expect(unsafe_code, reason = "lock_api's contract: one writer or many readers")]
 // SAFETY: as for `SimRawMutex`: the word changes by compare-and-exchange from a state that allows it.
 unsafe impl lock_api::RawRwLock for SimRawRwLock {
-    #[expect(clippy::declare_interior_mutable_const, reason = "the trait asks for it")]
     const INIT: SimRawRwLock = SimRawRwLock { word: AtomicU32::new(FREE), number: AtomicU32::new(0) };
     type GuardMarker = lock_api::GuardNoSend;
 

@@ -20,11 +20,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 /// How many operations a destructor may make while its fiber is killed, before the fiber is given up.
-const DYING_OPS_MAX: u32 = 1_000_000;
+const DYING_OPS_MAX: u32 = 100_000;
 /// How much simulated time threads have to end after the main one did.
 const LINGER_NS: u64 = 60_000_000_000;
 
-#[expect(clippy::disallowed_macros, reason = "one world per OS thread, found by locks that carry no pointer")]
 mod current {
     use super::{Cell, Rc, RefCell, World};
     thread_local! {
@@ -57,11 +56,12 @@ pub(crate) enum Place {
 /// Returns where the caller is.
 #[inline]
 pub(crate) fn place() -> Place {
-    current::WORLD.with(|world| match world.borrow().as_ref() {
+    let mut give_up = false;
+    let place = current::WORLD.with(|world| match world.borrow().as_ref() {
         None => Place::Outside,
         Some(world) => {
             if world.killing.get() || world.panicking.get() {
-                world.count_dying_op();
+                give_up = world.count_dying_op();
                 return Place::Dying;
             }
             match world.running.get() {
@@ -69,7 +69,11 @@ pub(crate) fn place() -> Place {
                 Some(fiber) => Place::Fiber(Rc::clone(world), fiber),
             }
         }
-    })
+    });
+    if give_up {
+        fiber::suspend_for_good();
+    }
+    place
 }
 
 /// Returns the world of this OS thread.
@@ -80,6 +84,11 @@ pub(crate) fn current() -> Option<Rc<World>> {
 /// Keeps the message of a panic within a world; returns false if there is none.
 pub(crate) fn note_panic(message: String) -> bool {
     let Some(world) = current() else { return false };
+    if world.killing.get() {
+        // A destructor panics while its thread unwinds: the process aborts, so this is the last chance to say why.
+        eprintln!("seed {}: a destructor panics while its process is killed", world.seed);
+        return false;
+    }
     match world.running.get() {
         None => current::BODY_PANIC.set(Some(message)),
         Some(fiber) => {
@@ -156,9 +165,19 @@ impl World {
     /// A place where fiber `me` may be switched out.
     #[inline]
     pub(crate) fn switch_point(&self, me: u32) {
+        self.pass(me, false);
+    }
+
+    /// A place where fiber `me` lets others go first.
+    pub(crate) fn yield_point(&self, me: u32) {
+        self.pass(me, true);
+    }
+
+    #[inline]
+    fn pass(&self, me: u32, yields: bool) {
         let (switch, stop) = {
             let mut core = self.core.borrow_mut();
-            let switch = core.step(me).is_some();
+            let switch = core.step(me, yields).is_some();
             (switch, core.stop.is_some() || core.out_of_steps())
         };
         if switch || stop {
@@ -205,6 +224,7 @@ impl World {
         {
             let mut core = self.core.borrow_mut();
             core.faults.fire(at, fault);
+            core.trace_faults();
             core.faults.crashes += 1;
             core.stop = Some(Stop::Crash);
         }
@@ -219,13 +239,10 @@ impl World {
         unreachable!("a halted fiber is only resumed to be killed");
     }
 
-    fn count_dying_op(&self) {
-        let ops = self.dying_ops.get() + 1;
-        self.dying_ops.set(ops);
-        if ops > DYING_OPS_MAX && self.running.get().is_some() {
-            self.dying_ops.set(0);
-            fiber::suspend_for_good();
-        }
+    /// Counts an operation of a dying fiber; returns true if it made too many and is to be given up.
+    fn count_dying_op(&self) -> bool {
+        self.dying_ops.set(self.dying_ops.get() + 1);
+        self.dying_ops.get() > DYING_OPS_MAX && self.running.get().is_some()
     }
 
     /// Starts a fiber.

@@ -80,7 +80,9 @@ impl DiskState {
                     if !partly {
                         change.apply(&mut file.durable);
                     } else if loss.mode == LossMode::Prefix {
-                        if let Change::Write { offset, bytes } = change {
+                        if let Change::Write { offset, bytes } = change
+                            && salted.below(2) == 0
+                        {
                             put(&mut file.durable, *offset, &bytes[..salted.below(bytes.len() as u64 + 1) as usize]);
                         }
                     } else {

@@ -93,10 +93,12 @@ impl World {
     /// Counts a disk operation of `me` and waits for as long as it takes.
     fn begin_op(&self, me: u32) -> u64 {
         let (op, delay) = {
-            let faults = &mut self.core.borrow_mut().faults;
-            let op = faults.ops;
-            faults.ops += 1;
-            (op, faults.delay_ns(op))
+            let mut core = self.core.borrow_mut();
+            let op = core.faults.ops;
+            core.faults.ops += 1;
+            let delay = core.faults.delay_ns(op);
+            core.trace_faults();
+            (op, delay)
         };
         if delay > 0 {
             self.block_for(me, delay, Reason::Disk);
@@ -105,6 +107,7 @@ impl World {
     }
 
     fn done<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        self.core.borrow_mut().trace_faults();
         if let Err(error) = &result {
             let kind = error.raw_os_error().unwrap_or(error.kind() as i32 + 1000);
             self.core.borrow_mut().event_named(Event::DiskError, kind as u64, 0, || error.to_string());
@@ -116,13 +119,13 @@ impl World {
 /// Runs a mutating operation: `begin` before its delay, `effect` after.
 fn mutate<T, B>(
     incarnation: u64,
-    begin: impl FnOnce(&World) -> io::Result<B>,
+    begin: impl FnOnce(&World, Option<u32>) -> io::Result<B>,
     effect: impl FnOnce(&World, B, &Mutation) -> io::Result<T>,
 ) -> io::Result<T> {
     match place() {
         Place::Outside | Place::Dying => Err(dead()),
         Place::Body(world) => {
-            let begun = begin(&world)?;
+            let begun = begin(&world, None)?;
             effect(&world, begun, &Mutation { io: None })
         }
         Place::Fiber(world, me) => {
@@ -136,7 +139,7 @@ fn mutate<T, B>(
                 faults.ios += 1;
                 (io, faults.crash(io))
             };
-            let begun = world.done(begin(&world))?;
+            let begun = world.done(begin(&world, Some(me)))?;
             world.begin_op(me);
             if let Some(fault @ Fault::Crash { after: false, .. }) = crash {
                 world.crash_now(At::Io(io), fault);
@@ -148,6 +151,13 @@ fn mutate<T, B>(
             world.switch_point(me);
             result
         }
+    }
+}
+
+/// A sync takes its time even on a disk without latency.
+fn others_meanwhile(world: &World, me: Option<u32>) {
+    if let Some(me) = me {
+        world.switch_point(me);
     }
 }
 
@@ -188,7 +198,7 @@ impl SimDisk {
     ) -> io::Result<u32> {
         mutate(
             self.incarnation,
-            |_| Ok(()),
+            |_, _| Ok(()),
             |world, (), mutation| {
                 if grows && mutation.no_space(world).is_some_and(|salt| salt.is_multiple_of(2)) {
                     return Err(no_space());
@@ -268,7 +278,11 @@ impl Disk for SimDisk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         mutate(
             self.incarnation,
-            |world| world.disk.borrow_mut().begin_sync_dir(dir),
+            |world, me| {
+                let begun = world.disk.borrow_mut().begin_sync_dir(dir)?;
+                others_meanwhile(world, me);
+                Ok(begun)
+            },
             |world, (inode, until), mutation| sync_effect(world, (inode, until), mutation, Event::SyncDir),
         )
     }
@@ -299,7 +313,6 @@ fn sync_effect(world: &World, (inode, until): (u32, u64), mutation: &Mutation, e
         };
         if let Some((salt, error)) = failure {
             world.disk.borrow_mut().fail_sync(inode, until, salt);
-            world.core.borrow_mut().event(Event::Fault, mix(2, salt), u64::from(inode));
             return Err(error);
         }
     }
@@ -338,7 +351,7 @@ impl DiskFile for SimFile {
         }
         mutate(
             self.incarnation,
-            |_| Ok(()),
+            |_, _| Ok(()),
             |world, (), mutation| {
                 let (fitting, error) = self.fits(world, bytes.len() as u64, offset, mutation);
                 let written = &bytes[..fitting as usize];
@@ -385,7 +398,11 @@ impl DiskFile for SimFile {
     fn sync(&self, _kind: SyncKind) -> io::Result<()> {
         mutate(
             self.incarnation,
-            |world| Ok((self.inode, world.disk.borrow_mut().begin_sync(self.inode))),
+            |world, me| {
+                let begun = world.disk.borrow_mut().begin_sync(self.inode);
+                others_meanwhile(world, me);
+                Ok((self.inode, begun))
+            },
             |world, begun, mutation| sync_effect(world, begun, mutation, Event::Sync),
         )
     }
@@ -396,7 +413,7 @@ impl DiskFile for SimFile {
         }
         mutate(
             self.incarnation,
-            |_| Ok(()),
+            |_, _| Ok(()),
             |world, (), mutation| {
                 let len = world.disk.borrow().file_bytes(self.inode);
                 let (fitting, error) =
