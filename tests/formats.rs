@@ -10,29 +10,18 @@
 #[allow(unreachable_pub, reason = "a library when the fuzz targets use it")]
 mod fuzz;
 
-use std::fs;
+#[path = "formats/golden.rs"]
+mod golden;
+#[path = "formats/seeds.rs"]
+mod seeds;
+
 use std::path::{Path, PathBuf};
 
 fn corpus(dir: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(dir)
 }
 
-/// Lists the files of `dir`, by name.
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
-    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    files
-}
-
-#[test]
-fn every_fuzz_seed_holds_the_properties_of_its_target() {
-    for (name, check) in fuzz::TARGETS {
-        let seeds = files(&corpus("fuzz").join(name));
-        assert!(seeds.len() >= 5, "{name} has {} seeds", seeds.len());
-        for seed in seeds {
-            println!("{}", seed.display());
-            check(&fs::read(seed).unwrap());
-        }
-    }
+/// True if golden files are to be written instead of compared.
+fn rewriting() -> bool {
+    std::env::var_os("AIDB_REWRITE_GOLDEN").is_some_and(|value| value == "1")
 }

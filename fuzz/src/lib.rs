@@ -5,11 +5,27 @@
 //! A function returns if its properties hold, and panics if they do not. Run one with
 //! `cargo +nightly fuzz run NAME fuzz/corpus/NAME corpus/fuzz/NAME`.
 
+pub mod log;
+pub mod manifest;
+pub mod memory;
+pub mod record;
 pub mod resp;
+pub mod table;
 pub mod wal;
 
 /// Asserts the properties of one target on any bytes.
 pub type Check = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: &[(&str, Check)] = &[("resp_request", resp::request), ("wal_batch", wal::batch)];
+pub const TARGETS: &[(&str, Check)] = &[
+    ("resp_request", resp::request),
+    ("wal_batch", wal::batch),
+    ("aof_segment", log::segment),
+    ("sst_block", table::block),
+    ("sst_filter", table::filter),
+    ("sst_index", table::index),
+    ("sst_footer", table::footer),
+    ("sst_table", table::table),
+    ("manifest", manifest::manifest),
+    ("command_record", record::record),
+];

@@ -227,7 +227,8 @@ pub fn parse_record_key(raw: &[u8]) -> Option<(u64, &[u8])> {
     }
     let mut position = [0; 8];
     position[2..].copy_from_slice(&head[5..]);
-    Some((u64::from_be_bytes(position), key))
+    let position = u64::from_be_bytes(position);
+    (position < POSITION_END).then_some((position, key))
 }
 
 /// Appends the store key that lists a user key under its time of expiry.
@@ -247,7 +248,8 @@ pub fn parse_expiry_key(raw: &[u8]) -> Option<(u64, u64, &[u8])> {
     }
     let mut position = [0; 8];
     position[2..].copy_from_slice(at);
-    Some((u64::from_be_bytes(*head.last_chunk()?), u64::from_be_bytes(position), key))
+    let position = u64::from_be_bytes(position);
+    (position < POSITION_END).then_some((u64::from_be_bytes(*head.last_chunk()?), position, key))
 }
 
 /// Returns the first store key of `zone` and `epoch`, and the first one after all of them.
@@ -347,6 +349,13 @@ mod tests {
             assert_eq!(Header::decode(record), None, "{record:?}");
         }
         assert_eq!(Header::decode(b"\x01\x01\0\0\0"), None, "expiry cut short");
+    }
+
+    #[test]
+    fn positions_out_of_range_are_refused() {
+        assert_eq!(parse_record_key(b"\x01\0\0\0\x03\x40\0\0\0\0\0a"), None);
+        assert_eq!(parse_record_key(b"\x01\0\0\0\x03\x3f\xff\xff\xff\xff\xffa"), Some((POSITION_END - 1, &b"a"[..])));
+        assert_eq!(parse_expiry_key(b"\x03\0\0\0\x03\0\0\0\0\0\0\0\x01\xff\0\0\0\0\0a"), None);
     }
 
     proptest! {

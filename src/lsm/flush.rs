@@ -51,14 +51,15 @@ impl<E: Env> Core<E> {
         let bytes = table.info().file_bytes;
         let edit = VersionEdit { last_seq: Some(full.last_seq), wal_lsn: Some(full.wal_end), ..VersionEdit::default() };
         self.install(edit, vec![(0, Arc::new(table))], |state| {
+            // Before anyone who waits for this flush can look at them.
+            self.counters.flushes.add(1);
+            self.counters.flush_bytes.add(bytes);
             if !self.env.planted("immutable_dropped_before_install") {
                 let flushed = state.immutables.pop_front().expect("the memtable was queued");
                 assert!(Arc::ptr_eq(&flushed, full), "memtables are flushed in order");
             }
         })?;
         self.release_numbers(&[number]);
-        self.counters.flushes.add(1);
-        self.counters.flush_bytes.add(bytes);
         self.env.reached("lsm.flush");
         self.wal(self.log.truncate_before(full.wal_end))
     }
