@@ -87,4 +87,6 @@ pub const PLANTED_BUGS: &[(&str, &str)] = &[
     ("visible_before_batch_complete", "readers see the first operations of a batch before the last is in"),
     ("l0_newest_order_wrong", "level 0 is searched oldest table first"),
     ("orphans_deleted_before_manifest_switch", "the old MANIFEST goes before CURRENT names the new one"),
+    ("table_not_synced", "a table is installed before its bytes are durable"),
+    ("block_crc_unchecked", "a damaged block is taken for a good one"),
 ];

@@ -422,7 +422,7 @@ fn find_byte(column: &[u8], mut from: usize, byte: u8) -> Option<usize> {
     while let Some(word) = get_u64(column, from) {
         let differs = word ^ pattern;
         // The high bit of each byte that is zero in `differs`, exactly.
-        let zeros = !((differs & LOW) + LOW | differs | LOW);
+        let zeros = !(((differs & LOW) + LOW) | differs | LOW);
         if zeros != 0 {
             return Some(from + zeros.trailing_zeros() as usize / 8);
         }

@@ -22,7 +22,7 @@ use crate::base::key::{SeqNum, Tag, ValueKind, compare};
 use crate::base::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::base::{Error, Result};
 use crate::env::{Disk, DiskFile, Env, OpenMode, SyncKind};
-use std::mem::replace;
+use std::mem::take;
 use std::path::{Path, PathBuf};
 
 /// What is gathered before it is handed to the file.
@@ -183,7 +183,7 @@ impl<E: Env> TableBuilder<E> {
         let index = self.put_part(|builder, out| builder.index.finish(out));
         let range_tombstones = Handle { offset: self.offset(), bytes: 0 };
         let smallest = self.smallest.take().expect("set with the first entry");
-        let parts = Properties { smallest, largest: (replace(&mut self.last_key, Vec::new()), self.last_tag) };
+        let parts = Properties { smallest, largest: (take(&mut self.last_key), self.last_tag) };
         let properties = self.put_part(|_, out| parts.encode(out));
         let footer = Footer {
             file_no: self.file_no,
@@ -255,7 +255,7 @@ impl<E: Env> TableBuilder<E> {
 
     /// Seals what `fill` writes, uncompressed, as a part beside the data.
     fn put_part(&mut self, fill: impl FnOnce(&TableBuilder<E>, &mut Vec<u8>)) -> Handle {
-        let mut payload = replace(&mut self.payload, Vec::new());
+        let mut payload = take(&mut self.payload);
         payload.clear();
         fill(self, &mut payload);
         let offset = self.offset();
