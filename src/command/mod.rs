@@ -105,3 +105,6 @@ fn run<S: Store>(keys: &mut Keyspace<'_, S>, spec: &CommandSpec, args: &[&[u8]],
         | Id::Time => unreachable!("{} is the session's", spec.name),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,7 +41,7 @@ pub fn integer(text: &[u8]) -> Result<i64, Failure> {
 pub fn integer_32(text: &[u8]) -> Result<i32, Failure> {
     let (min, max) = (i32::MIN, i32::MAX);
     i32::try_from(integer(text)?)
-        .map_err(|_| Failure::Message(format!("ERR value is out of range, must be between {min} and {max}")))
+        .map_err(|_| Failure::Message(format!("ERR value is out of range, value must between {min} and {max}")))
 }
 
 /// Reads a `SCAN` cursor as `strtoul` does; `None` if anything else follows or it is over 64 bits.
@@ -136,8 +136,10 @@ mod tests {
     proptest! {
         #[test]
         fn written_integers_read_back(value: i64) {
-            prop_assert_eq!(parse_integer(format_integer(value, &mut [0; 20])), Some(value));
-            prop_assert_eq!(format_integer(value, &mut [0; 20]), value.to_string().as_bytes());
+            let mut room = [0; 20];
+            let text = format_integer(value, &mut room);
+            prop_assert_eq!(parse_integer(text), Some(value));
+            prop_assert_eq!(text, value.to_string().as_bytes());
         }
     }
 }
