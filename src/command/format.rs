@@ -333,7 +333,7 @@ mod tests {
     fn golden_bytes() {
         let mut key = Vec::new();
         put_record_key(&mut key, 3, position(b"a", key_hash(b"a")), b"a");
-        assert_eq!(key, b"\x01\0\0\0\x03\x3c\x87\x6c\xf8\x0c\xfa\x61");
+        assert_eq!(key, b"\x01\0\0\0\x03\x3c\x87\x6c\xf8\x4e\x5a\x61");
         let mut record = Vec::new();
         Header::string(Encoding::Raw, Some(0x0102)).encode(&mut record);
         assert_eq!(record, b"\x01\x05\x02\x01\0\0\0\0\0\0");

@@ -391,7 +391,7 @@ mod tests {
 
     #[test]
     fn agrees_with_doubles_where_they_are_exact() {
-        for a in [-1000.5, -0.25, 0.0, 0.125, 3.75, 1e15] {
+        for a in [-1000.5, -0.25, 0.0, 0.125, 3.75, 1e10] {
             for b in [-7.5, 0.0, 0.0625, 123456.5] {
                 assert_eq!(sum(&format!("{a}"), &format!("{b}")), Some(format!("{}", a + b)), "{a} + {b}");
             }

@@ -102,6 +102,7 @@ fn run<S: Store>(keys: &mut Keyspace<'_, S>, spec: &CommandSpec, args: &[&[u8]],
         | Id::Quit
         | Id::Reset
         | Id::Select
+        | Id::Shutdown
         | Id::Time => unreachable!("{} is the session's", spec.name),
     }
 }

@@ -179,7 +179,7 @@ impl<'d, S: Store> Batch<'d, S> {
             return Ok(Commit::default());
         }
         let changes = self.collect();
-        if self.plan.work.writes.is_empty() {
+        if self.plan.work.writes.is_empty() && self.plan.work.layout.is_none() {
             return Ok(Commit::default());
         }
         let written = match self.plan.work.layout.take() {
