@@ -5,7 +5,6 @@
 pub mod checksum;
 pub mod coding;
 pub mod error;
-pub mod glob;
 pub mod hash;
 pub mod key;
 pub mod limits;

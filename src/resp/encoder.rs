@@ -290,7 +290,8 @@ mod tests {
 
     #[test]
     fn every_type_in_both_protocols() {
-        let cases: [(&dyn Fn(&mut Encoder), &str, &str); 17] = [
+        type Case<'a> = (&'a dyn Fn(&mut Encoder), &'a str, &'a str);
+        let cases: [Case<'_>; 17] = [
             (&|e| e.ok(), "+OK\r\n", "+OK\r\n"),
             (&|e| e.simple("PONG"), "+PONG\r\n", "+PONG\r\n"),
             (&|e| e.error("ERR no"), "-ERR no\r\n", "-ERR no\r\n"),

@@ -45,6 +45,8 @@ impl Default for Limits {
     }
 }
 
+/// Room for ranges that is kept between batches: 64 KiB.
+const SPANS_KEPT_MAX: usize = 8192;
 const UNAUTHENTICATED_ARGS_MAX: i64 = 10;
 const UNAUTHENTICATED_BULK_BYTES_MAX: i64 = 16 * 1024;
 
@@ -196,7 +198,7 @@ impl Parser {
         self.at -= consumed;
         self.consumable = 0;
         if self.spans.is_empty() {
-            self.spans.shrink_to(1024);
+            self.spans.shrink_to(SPANS_KEPT_MAX);
         }
         consumed
     }
@@ -209,9 +211,9 @@ impl Parser {
         }
     }
 
-    /// Returns the bytes of memory that the begun request's ranges take beside the buffer itself.
+    /// Returns the bytes of memory that the begun request takes beside the buffer itself, now and as a list of slices.
     pub fn memory(&self) -> usize {
-        self.spans.len() * size_of::<Span>()
+        self.spans.len() * (size_of::<Span>() + size_of::<&[u8]>())
     }
 
     fn step(&mut self, buffer: &mut [u8]) -> Result<Step, ProtocolError> {

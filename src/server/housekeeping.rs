@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
 use super::Server;
+use crate::base::ErrorKind;
 use crate::command::Context;
 use crate::env::Env;
 
@@ -54,8 +55,10 @@ fn maintain(server: &Server) {
     for _ in 0..STEPS_MAX {
         let context = Context { now_ms: server.env.wall().millis(), seed: server.env.rand_u64() };
         match server.backend.maintain(context, server.active_expire(), STEP_KEYS_MAX) {
-            Ok(true) => {}
-            Ok(false) => return,
+            Ok(true) if !server.stopping.load(Ordering::Acquire) => {}
+            Ok(_) => return,
+            // The orderly end may have closed the data meanwhile.
+            Err(error) if error.kind() == &ErrorKind::Closed => return,
             Err(error) => return server.write_failed(&error),
         }
     }

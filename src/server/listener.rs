@@ -150,3 +150,22 @@ pub(super) fn raise_file_limit(clients_max: usize) {
         tracing::warn!("the system grants {granted} open files, less than maxclients needs ({wanted}); see ulimit -n");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_in_all_its_forms() {
+        for (peer, expected) in [
+            ("127.0.0.1:1", true),
+            ("127.9.9.9:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("10.0.0.1:1", false),
+            ("[::ffff:10.0.0.1]:1", false),
+        ] {
+            assert_eq!(is_loopback(peer.parse().unwrap()), expected, "{peer}");
+        }
+    }
+}

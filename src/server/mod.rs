@@ -92,6 +92,7 @@ impl Server {
     /// Outside a tokio runtime.
     pub fn start(config: Config) -> Result<Arc<Server>, String> {
         let env = StdEnv;
+        listener::raise_file_limit(config.maxclients);
         let listeners = listener::bind(&config)?;
         let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let backend = Backend::open(env, &config)?;
@@ -281,7 +282,6 @@ pub fn run(config: Config) -> Result<(), String> {
     }
     let runtime = builder.enable_all().thread_name("aikv").build().map_err(|error| format!("cannot start: {error}"))?;
     runtime.block_on(async {
-        listener::raise_file_limit(config.maxclients);
         let place = match config.engine {
             EngineKind::Memory => "in memory only: it is gone when the server ends".to_owned(),
             EngineKind::Aidb => {

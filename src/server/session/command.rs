@@ -123,7 +123,7 @@ fn docs(out: &mut Encoder, names: &[&[u8]]) {
 
 fn document(out: &mut Encoder, spec: &CommandSpec) {
     out.bulk(spec.name.as_bytes());
-    let doc_flags = [(spec.deprecated.0 != "", "deprecated"), (spec.syscmd, "syscmd")];
+    let doc_flags = [(!spec.deprecated.0.is_empty(), "deprecated"), (spec.syscmd, "syscmd")];
     let doc_flags: Vec<&str> = doc_flags.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
     let (deprecated_since, replaced_by) = spec.deprecated;
     let texts = [
@@ -228,7 +228,7 @@ fn list(state: &mut State, filter: &[&[u8]]) {
             }
             b"pattern" => {
                 let pattern = value.to_ascii_lowercase();
-                table::all().filter(|spec| crate::base::glob::matches(&pattern, spec.name.as_bytes())).collect()
+                table::all().filter(|spec| crate::command::glob::matches(&pattern, spec.name.as_bytes())).collect()
             }
             _ => return state.out.error("ERR syntax error"),
         },

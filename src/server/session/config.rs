@@ -37,7 +37,7 @@ fn get(server: &Server, state: &mut State, patterns: &[&[u8]]) {
     let matches = |parameter: &&Parameter| {
         patterns
             .iter()
-            .any(|pattern| crate::base::glob::matches(&pattern.to_ascii_lowercase(), parameter.name.as_bytes()))
+            .any(|pattern| crate::command::glob::matches(&pattern.to_ascii_lowercase(), parameter.name.as_bytes()))
     };
     let chosen: Vec<&Parameter> = PARAMETERS.iter().filter(matches).collect();
     state.out.map(chosen.len());

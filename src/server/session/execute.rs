@@ -14,12 +14,15 @@ use crate::base::Error;
 use crate::command::Context;
 use crate::command::table::{self, CommandSpec, Flags};
 use crate::env::Env;
-use crate::resp::Parser;
+use crate::resp::{Encoder, Parser};
 use crate::server::Server;
 use crate::server::backend::{Run, Scratch};
 use crate::server::session::BATCH_BYTES_MAX;
 use crate::server::session::connection;
 use crate::server::session::state::{Flow, Replies, State};
+
+/// Room for arguments that is kept between batches: 128 KiB.
+const ARGS_KEPT_MAX: usize = 8192;
 
 /// A request as the executor sees it.
 #[derive(Clone, Debug)]
@@ -107,7 +110,9 @@ impl Executor {
         done.next += from;
         requests.clear();
         self.requests = requests;
-        self.spare = recycle(args);
+        if args.capacity() <= ARGS_KEPT_MAX {
+            self.spare = recycle(args);
+        }
         done
     }
 
@@ -118,6 +123,7 @@ impl Executor {
             // A browser made to speak to us by a hostile page: end it before it says more.
             None if [&b"post"[..], b"host:"].iter().any(|word| args[0].eq_ignore_ascii_case(word)) => {
                 tracing::warn!("client {} speaks HTTP: connection closed", state.client.id);
+                state.out.truncate(0);
                 return Flow::Close;
             }
             None => state.unknown_command(args),
@@ -155,17 +161,22 @@ impl Executor {
     /// Replaces the waiting replies to writes by an error: their sync failed.
     pub(super) fn deny_writes(&mut self, server: &Server, state: &mut State, error: &Error) {
         server.write_failed(error);
-        let refusal = refusal(error);
-        let replies = state.out.bytes().to_vec();
-        state.out.truncate(0);
-        let mut kept = 0;
-        for write in self.writes.drain(..) {
-            state.out.raw(&replies[kept..write.start]);
-            state.out.error(&refusal);
-            kept = write.end;
-        }
-        state.out.raw(&replies[kept..]);
+        replace(&mut state.out, &self.writes, &refusal(error));
+        self.writes.clear();
     }
+}
+
+/// Replaces the replies at `places`, which ascend, by the error `text`.
+fn replace(out: &mut Encoder, places: &[Range<usize>], text: &str) {
+    let replies = out.bytes().to_vec();
+    out.truncate(0);
+    let mut kept = 0;
+    for place in places {
+        out.raw(&replies[kept..place.start]);
+        out.error(text);
+        kept = place.end;
+    }
+    out.raw(&replies[kept..]);
 }
 
 /// The error reply to a write that the storage refused.
@@ -189,4 +200,25 @@ fn silence(state: &mut State, start: usize) {
 fn recycle<'b>(mut list: Vec<&[u8]>) -> Vec<&'b [u8]> {
     list.clear();
     list.into_iter().map(|_| -> &'b [u8] { unreachable!("the list is empty") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::Protocol;
+
+    #[test]
+    fn only_the_replies_to_writes_are_replaced() {
+        let mut out = Encoder::new(Protocol::Resp2);
+        let mut places = Vec::new();
+        for reply in ["+OK\r\n", "$1\r\na\r\n", ":12\r\n", "+PONG\r\n"] {
+            let start = out.len();
+            out.raw(reply.as_bytes());
+            if reply != "$1\r\na\r\n" && reply != "+PONG\r\n" {
+                places.push(start..out.len());
+            }
+        }
+        replace(&mut out, &places, "MISCONF no");
+        assert_eq!(out.bytes(), b"-MISCONF no\r\n$1\r\na\r\n-MISCONF no\r\n+PONG\r\n");
+    }
 }

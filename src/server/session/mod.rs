@@ -202,3 +202,29 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::config::Config;
+
+    /// No socket involved: whatever can be read and written can carry a session, a simulated network too.
+    #[tokio::test]
+    async fn any_stream_can_carry_a_session() {
+        let mut config = Config::default();
+        config.set("engine", "memory").unwrap();
+        config.set("port", "0").unwrap();
+        let server = Server::start(config).unwrap();
+        let registration = server.clients.register("peer".into(), "here".into(), server.env.now(), 10).unwrap();
+        let (mut ours, theirs) = tokio::io::duplex(7);
+        let session = tokio::spawn(serve(server.clone(), registration, theirs));
+        ours.write_all(b"PING\r\n*2\r\n$4\r\nECHO\r\n$5\r\nhello\r\nQUIT\r\n").await.unwrap();
+        let mut replies = Vec::new();
+        ours.read_to_end(&mut replies).await.unwrap();
+        assert_eq!(replies, b"+PONG\r\n$5\r\nhello\r\n+OK\r\n");
+        session.await.unwrap();
+        assert!(server.clients.is_empty());
+        server.stop();
+        server.stopped().await;
+    }
+}
