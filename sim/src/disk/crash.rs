@@ -2,7 +2,8 @@
 //!
 //! Each is a pure function of the state of the disk and a salt: see [`LossMode`].
 
-use super::state::{Change, DirChange, DiskState, Node, SECTOR_BYTES, put};
+use super::change::{Change, DirChange, put};
+use super::state::{DiskState, Node, SECTOR_BYTES};
 use crate::chooser::Salted;
 use crate::config::Damage;
 use crate::fault::{Fault, Loss, LossMode};
@@ -107,7 +108,7 @@ impl DiskState {
         (whole + partly).min(order.len()) as u64
     }
 
-    /// Fails the sync of `inode` that began at `until`: the pages are clean but lost.
+    /// Fails the sync of `inode` that began at `until`: a file's pages are clean but lost, a directory's changes still wait.
     pub(super) fn fail_sync(&mut self, inode: u32, until: u64, salt: u64) {
         let mut salted = Salted::new(salt);
         let evict = salted.below(2) == 0;
@@ -119,14 +120,12 @@ impl DiskState {
                 }
                 self.set_evict(inode, evict);
             }
+            // A journal writes changes in order and forgets none: the rest waits for the next sync.
             Node::Dir(dir) => {
                 let count = dir.pending.partition_point(|pending| pending.seq <= until);
-                for pending in dir.pending.drain(..count) {
-                    // The removing half of a rename to another directory must not outlive its adding half: it is lost.
-                    let lost = matches!(pending.change, DirChange::RemoveMoved { .. }) || salted.below(2) == 0;
-                    if !lost {
-                        pending.change.apply(&mut dir.durable);
-                    }
+                let written = salted.below(count as u64 + 1) as usize;
+                if let Some(last) = written.checked_sub(1).map(|last| dir.pending[last].seq) {
+                    self.sync(inode, last);
                 }
             }
             Node::Gone => {}

@@ -7,8 +7,8 @@
 //! - everything else is lost, kept, torn or reordered as the [`Loss`](crate::Loss) of that power loss says, down to
 //!   512-byte sectors, but bytes that were durable are never damaged by a write next to them (powersafe overwrite);
 //! - a rename keeps the old name or the new one, never neither;
-//! - after a failed sync the pages are clean but lost: a process still reads them, no later sync writes them, and a
-//!   restart may or may not find them in the page cache;
+//! - after a failed sync of a file the pages are clean but lost: a process still reads them, no later sync writes them, and a
+//!   restart may or may not find them in the page cache; a directory's changes are partly written and wait for the next sync;
 //! - handles follow inodes across rename and remove; a process crash keeps the page cache and gives locks back.
 //!
 //! **Each operation:** a switch point, then its number and delay, perhaps a crash before it, its effect (with faults), perhaps
@@ -17,6 +17,7 @@
 //! Sources: Pillai et al., "All File Systems Are Not Created Equal"; Rebello et al., "Can Applications Recover from fsync
 //! Failures?"; SQLite's "Atomic Commit" on powersafe overwrite; TigerBeetle's `testing/storage.zig`.
 
+mod change;
 mod crash;
 mod state;
 #[cfg(test)]

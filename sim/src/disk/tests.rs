@@ -275,6 +275,29 @@ fn failed_sync_loses_pages_that_still_look_fine() {
 }
 
 #[test]
+fn failed_directory_sync_writes_a_prefix_and_the_next_one_the_rest() {
+    let mut names = BTreeSet::new();
+    for (salt, again) in (0..40).flat_map(|salt| [(salt, false), (salt, true)]) {
+        let events = vec![FaultEvent { at: At::Io(3), fault: Fault::SyncFail { no_space: false, salt } }];
+        with(events, |harness| {
+            harness.run_process(move |env| {
+                ["/a", "/b", "/c"].into_iter().for_each(|path| drop(create(&env, path)));
+                assert!(env.disk().sync_dir(Path::new("/")).is_err());
+                if again {
+                    env.disk().sync_dir(Path::new("/")).expect("well again");
+                }
+            });
+            harness.power_loss(Loss::ALL);
+            let left: Vec<String> = harness.files().into_iter().map(|file| file.path).collect();
+            assert!(["/a", "/b", "/c"].iter().zip(&left).all(|(wanted, found)| wanted == found), "{left:?}");
+            assert!(!again || left.len() == 3);
+            names.insert(left.len());
+        });
+    }
+    assert_eq!(names.len(), 4);
+}
+
+#[test]
 fn full_disk_writes_short_and_space_comes_back() {
     let faults = FaultConfig { capacity_bytes: Some(1000), ..FaultConfig::default() };
     let outcome = run(&WorldConfig { faults, ..WorldConfig::calm(1) }, |harness| {
