@@ -4,7 +4,7 @@
 mod faults;
 
 use crate::{Exit, FaultEvent, Harness, Outcome, Rate, Schedule, SimCondvar, SimEnv, Violation, WorldConfig, run};
-use aidb::env::{Condvar, Disk, DiskFile, Env, EnvCondvar, EnvJoin, Mutex, OpenMode, RwLock, SyncKind, read_file};
+use aidb::env::{Condvar, Disk, DiskFile, Env, EnvCondvar, EnvJoin, Mutex, OpenMode, RwLock, SyncKind};
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
