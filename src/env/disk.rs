@@ -58,7 +58,8 @@ pub trait Disk: Send + Sync + 'static {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Lists a directory, sorted by name.
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>>;
-    /// Creates a directory and its missing parents; each becomes durable when its parent is synced, which this does.
+    /// Creates a directory and its missing parents, durably: the parent of each is synced, and that of the deepest one that
+    /// existed, because the call that made it may not have come so far. If such a sync fails, the new directory goes again.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
     /// Makes the entries of `dir` durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;

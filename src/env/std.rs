@@ -129,16 +129,23 @@ impl Disk for StdDisk {
     }
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        if dir.as_os_str().is_empty() || dir.is_dir() {
+        if dir.as_os_str().is_empty() {
             return Ok(());
         }
-        let parent = dir.parent().unwrap_or(Path::new("."));
+        let parent = dir.parent().unwrap_or(Path::new("/"));
+        if dir.is_dir() {
+            return match self.sync_dir(parent) {
+                // One may live in a directory that one may not list.
+                Err(error) if error.kind() != io::ErrorKind::PermissionDenied => Err(error),
+                _ => Ok(()),
+            };
+        }
         self.create_dir_all(parent)?;
         match fs::create_dir(dir) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !dir.is_dir() => return Err(error),
             _ => {}
         }
-        self.sync_dir(parent)
+        self.sync_dir(parent).inspect_err(|_| drop(fs::remove_dir(dir)))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

@@ -218,7 +218,16 @@ impl<E: Env> Core<E> {
         finish: impl FnOnce(&mut State<E>),
     ) -> Result<()> {
         let mut manifest = self.manifest.lock();
-        self.check_running()?;
+        if let Err(error) = self.check_running() {
+            // Nothing names the new tables, and nothing will: their files go again.
+            let moved = |number: u64| edit.removed.iter().any(|(_, removed)| *removed == number);
+            let numbers = added.iter().map(|(_, table)| table.info().file_no);
+            let new: Vec<u64> = numbers.filter(|number| !moved(*number)).collect();
+            drop(manifest);
+            drop(added);
+            self.discard_numbers(&new);
+            return Err(error);
+        }
         edit.next_file = Some(self.next_file.load(Ordering::Relaxed));
         edit.added = added.iter().map(|(level, table)| (*level, table.info().clone())).collect();
         self.wal(manifest.append(&edit))?;

@@ -265,13 +265,19 @@ impl Disk for SimDisk {
                 Place::Outside | Place::Dying => return Err(dead()),
             };
             if exists {
+                if let Some(parent) = ancestor.parent() {
+                    self.sync_dir(parent)?;
+                }
                 break;
             }
             missing.push(ancestor);
         }
         for dir in missing.into_iter().rev() {
             self.change(Event::MakeDir, (dir, None), true, |disk| disk.make_dir(dir))?;
-            self.sync_dir(dir.parent().unwrap_or(Path::new("/")))?;
+            if let Err(error) = self.sync_dir(dir.parent().unwrap_or(Path::new("/"))) {
+                self.change(Event::Remove, (dir, None), false, |disk| disk.remove_dir(dir))?;
+                return Err(error);
+            }
         }
         Ok(())
     }

@@ -248,6 +248,20 @@ impl DiskState {
         Ok(inode)
     }
 
+    /// Removes an empty directory.
+    pub(super) fn remove_dir(&mut self, path: &Path) -> io::Result<u32> {
+        let inode = self.find(path)?;
+        if !self.dir(inode)?.seen.is_empty() {
+            return Err(kind(io::ErrorKind::DirectoryNotEmpty));
+        }
+        let (dir, name) = self.parent(path)?;
+        let seq = self.next_seq();
+        let node = self.dir_mut(dir);
+        node.seen.remove(name);
+        node.pending.push(DirPending { seq, change: DirChange::Remove { name: name.to_owned(), inode } });
+        Ok(inode)
+    }
+
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<u32> {
         let inode = self.find(from)?;
         let ((from_dir, from_name), (to_dir, to_name)) = (self.parent(from)?, self.parent(to)?);

@@ -107,10 +107,16 @@ fn power_loss(harness: &mut Harness, shared: &Shared, index: u64) {
 
 /// Takes in how an incarnation ended; returns whether the run goes on.
 fn survived(harness: &mut Harness, shared: &Shared, exit: Exit) -> bool {
+    let sync_failures = harness.fired().iter().filter(|event| may_fail_syncs(event)).count();
     let (violation, unavailable) = shared.with(|state| {
         if let Exit::Crashed { power } = exit {
             state.stop = state.stop.max(Some(if power { Stop::Power } else { Stop::Process }));
         }
+        if sync_failures > state.sync_failures && state.stop == Some(Stop::Process) {
+            // What a failed sync did not write leaves the page cache too.
+            state.stop = Some(Stop::Power);
+        }
+        state.sync_failures = sync_failures;
         let undamaged = state.needs_damage.take().filter(|_| harness.damage().is_empty());
         (state.violation.take().or(undamaged), state.unavailable)
     });
@@ -118,6 +124,10 @@ fn survived(harness: &mut Harness, shared: &Shared, exit: Exit) -> bool {
         harness.violation(&kind, message);
     }
     !harness.violated() && !unavailable
+}
+
+fn may_fail_syncs(event: &&FaultEvent) -> bool {
+    matches!(event.fault, Fault::SyncFail { .. } | Fault::NoSpace { .. })
 }
 
 fn scrub_directory(harness: &mut Harness, shared: &Shared) {

@@ -69,6 +69,8 @@ pub(super) struct State {
     pub(super) finished: bool,
     /// How many tables the engine says it has, when it was last asked.
     pub(super) tables: u64,
+    /// Faults so far that make syncs fail.
+    pub(super) sync_failures: usize,
     pub(super) counts: Counts,
 }
 
