@@ -5,6 +5,7 @@
 //! A function returns if its properties hold, and panics if they do not. Run one with
 //! `cargo +nightly fuzz run NAME fuzz/corpus/NAME corpus/fuzz/NAME`.
 
+pub mod config;
 pub mod log;
 pub mod manifest;
 pub mod memory;
@@ -28,4 +29,5 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("sst_table", table::table),
     ("manifest", manifest::manifest),
     ("command_record", record::record),
+    ("config", config::config),
 ];
