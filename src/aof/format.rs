@@ -29,7 +29,8 @@
 //! | 76 | 1 | codec, 0 = not compressed |
 //! | 77 | 3 | 0 |
 //! | 80 | 16 | salt: random, for this life of the file |
-//! | 96 | 160 | 0 |
+//! | 96 | 8 | number of the oldest segment kept when this one was made: names below are left over |
+//! | 104 | 152 | 0 |
 //! | 256 | 3840 | ignored |
 //!
 //! # Frame header, then the payload, then zeros up to a multiple of 8
@@ -77,8 +78,8 @@ pub const ALIGN: u64 = 8;
 /// The first bytes after a segment header's checksum.
 pub const MAGIC: [u8; 7] = *b"AiDbLog";
 
-const _: () = assert!(4 + MAGIC.len() + 1 + 4 + 16 + 5 * 8 + 4 + 1 + 3 + 16 == 96);
-const _: () = assert!(96 + 160 == HEADER_CHECKED_BYTES && HEADER_CHECKED_BYTES < HEADER_BYTES);
+const _: () = assert!(4 + MAGIC.len() + 1 + 4 + 16 + 5 * 8 + 4 + 1 + 3 + 16 + 8 == 104);
+const _: () = assert!(104 + 152 == HEADER_CHECKED_BYTES && HEADER_CHECKED_BYTES < HEADER_BYTES);
 const _: () = assert!(4 + 4 + 4 + 2 + 1 + 1 + 8 + 8 + 4 + 4 == FRAME_BYTES);
 const _: () = assert!((FRAME_BYTES as u64).is_multiple_of(ALIGN) && (HEADER_BYTES as u64).is_multiple_of(ALIGN));
 
@@ -101,7 +102,8 @@ impl FormatVersion {
 pub enum FrameKind {
     /// Records of the caller.
     Data = 1,
-    /// Nothing but a durability mark; its payload is 8 bytes that mean nothing.
+    /// Nothing but a durability mark; its payload is 8 bytes that mean nothing. Count 1 if recovery put it behind a tail
+    /// that it copied, else 0.
     Mark = 2,
     /// The index of a sealed segment. Reserved: never written in version 1, skipped when read.
     Footer = 3,
@@ -180,6 +182,8 @@ pub struct SegmentHeader {
     pub epoch: u64,
     /// This life of the file.
     pub salt: [u8; 16],
+    /// Number of the oldest segment kept when this one was made.
+    pub first_no: u64,
 }
 
 impl SegmentHeader {
@@ -194,6 +198,7 @@ impl SegmentHeader {
             field.copy_from_slice(&number.to_le_bytes());
         }
         out[80..96].copy_from_slice(&self.salt);
+        out[96..104].copy_from_slice(&self.first_no.to_le_bytes());
         let crc = crc32c(&[], &[&out[4..HEADER_CHECKED_BYTES]]);
         out[..4].copy_from_slice(&crc.to_le_bytes());
         out
@@ -217,7 +222,7 @@ impl SegmentHeader {
         if checked[11] != FormatVersion::V1 as u8 {
             return Err(Fault::Version(checked[11]));
         }
-        if checked[12..16].iter().chain(&checked[72..80]).chain(&checked[96..]).any(|byte| *byte != 0) {
+        if checked[12..16].iter().chain(&checked[72..80]).chain(&checked[104..]).any(|byte| *byte != 0) {
             return Err(Fault::Reserved);
         }
         let number = |at| get_u64(checked, at).ok_or(Fault::Short);
@@ -230,9 +235,11 @@ impl SegmentHeader {
             base_ts: number(56)?,
             epoch: number(64)?,
             salt: bytes16(80)?,
+            first_no: number(96)?,
         };
         // Half the range of positions is out of reach of any log, which keeps every sum below in range.
-        if header.segment_no == 0 || !header.base_lsn.is_multiple_of(ALIGN) || header.base_lsn > u64::MAX / 2 {
+        let in_order = 0 < header.first_no && header.first_no <= header.segment_no;
+        if !in_order || !header.base_lsn.is_multiple_of(ALIGN) || header.base_lsn > u64::MAX / 2 {
             return Err(Fault::Contradiction);
         }
         Ok(header)
@@ -434,7 +441,7 @@ mod tests {
         assert_eq!(reseal(bytes, 14, 6), Err(Fault::Reserved));
         assert_eq!(reseal(bytes, 15, 1), Err(Fault::Reserved));
         assert_eq!(reseal(bytes, 8, 0), Err(Fault::Contradiction));
-        let mut segment = SegmentHeader { segment_no: 1, ..SegmentHeader::default() }.encode();
+        let mut segment = SegmentHeader { segment_no: 1, first_no: 1, ..SegmentHeader::default() }.encode();
         segment[11] = 2;
         let crc = crc32c(&[], &[&segment[4..HEADER_CHECKED_BYTES]]);
         segment[..4].copy_from_slice(&crc.to_le_bytes());
@@ -456,14 +463,14 @@ mod tests {
         }
 
         #[test]
-        fn segment_header_round_trips(log_id: [u8; 16], segment_no in 1..u64::MAX, base in 0..u64::MAX / 16, base_id: u64, base_ts: u64, epoch: u64, salt: [u8; 16]) {
-            let header = SegmentHeader { log_id, segment_no, base_lsn: base * ALIGN, base_id, base_ts, epoch, salt };
+        fn segment_header_round_trips(log_id: [u8; 16], segment_no in 1..u64::MAX, base in 0..u64::MAX / 16, base_id: u64, base_ts: u64, epoch: u64, salt: [u8; 16], back: u64) {
+            let header = SegmentHeader { log_id, segment_no, base_lsn: base * ALIGN, base_id, base_ts, epoch, salt, first_no: segment_no - back % segment_no };
             prop_assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
         }
 
         #[test]
         fn one_flipped_bit_is_noticed(at in 0..HEADER_CHECKED_BYTES * 8, frame_at in 0..FRAME_BYTES * 8) {
-            let mut bytes = SegmentHeader { segment_no: 1, ..SegmentHeader::default() }.encode();
+            let mut bytes = SegmentHeader { segment_no: 1, first_no: 1, ..SegmentHeader::default() }.encode();
             bytes[at / 8] ^= 1 << (at % 8);
             prop_assert!(SegmentHeader::decode(&bytes).is_err());
             let (header, place) = example();

@@ -20,7 +20,7 @@
 //!
 //! **Limits:** a frame of [`BATCH_BYTES_MAX`]; positions of 63 bits.
 
-use super::format::{FRAME_BYTES, FrameKind};
+use super::format::{ALIGN, FRAME_BYTES, FrameKind, SegmentHeader};
 use super::recovery::{self, Recovered};
 use super::segment::{Closed, SegmentFile, Segments};
 use super::stage::{Batch, Stage};
@@ -367,7 +367,10 @@ impl<E: Env> Inner<E> {
             self.write(&mut io, part, lsn)?;
             lsn += part.len() as u64;
         }
-        assert!(lsn <= end && end - lsn < 8, "a frame ends with its padding");
+        assert!(lsn <= end && end - lsn < ALIGN, "a frame ends with its padding");
+        if lsn < end {
+            self.write(&mut io, &[0; ALIGN as usize][..(end - lsn) as usize], lsn)?;
+        }
         io.written = end;
         Ok(end)
     }
@@ -420,7 +423,7 @@ impl<E: Env> Inner<E> {
     }
 
     /// Ends the active segment and begins the one of `cut`.
-    fn roll(&self, io: &mut Io<E>, cut: &super::format::SegmentHeader) -> Result<()> {
+    fn roll(&self, io: &mut Io<E>, cut: &SegmentHeader) -> Result<()> {
         self.env.reached("aof.roll");
         let old = &io.active;
         assert_eq!(cut.segment_no, old.header.segment_no + 1, "segments are numbered without a gap");
@@ -432,8 +435,8 @@ impl<E: Env> Inner<E> {
             file_bytes: io.file_bytes,
         };
         let mut segments = self.segments.lock();
-        let made = segments.make(cut, false, &mut |_| Ok(())).map_err(|error| self.fail(error))?;
         segments.closed.push_back(closed);
+        let made = segments.make(cut, false, &mut |_| Ok(())).map_err(|error| self.fail(error))?;
         drop(segments);
         assert_eq!(made.end_lsn, io.written, "a segment begins where the one before ends");
         count(&self.stats.rolls, 1);

@@ -5,7 +5,8 @@
 //! durable.
 //!
 //! 1. List the directory; names that are not ours are left alone and reported (R10).
-//! 2. Read all segment headers: numbers without a gap, one log id, ascending base LSNs (R6). A bad header is damage.
+//! 2. Read all segment headers: numbers without a gap, one log id, ascending base LSNs (R6). A bad header is damage. Numbers
+//!    below the last one's `first_no` are of dropped segments whose names came back: nothing in them counts.
 //! 3. Read every segment but the last: it ends exactly at its successor's base LSN, which was made after it was synced
 //!    (R4), so a bad frame is damage (R2). Its frames are replayed as they are read.
 //! 4. Read the last segment to the first bad frame, `X`. If a good frame behind it says that the log was durable
@@ -18,8 +19,11 @@
 //!    follows it. Nothing is ever appended to a file with a recovered tail (R1).
 //! 7. Replay the last segment.
 //!
-//! **On a full disk** step 5 writes the tail over itself, and step 6 uses the reserve (R9); if the last segment holds
-//! nothing at all, it is used as it is, so that a full disk opens any number of times.
+//! **After a failed directory sync** names may be in the cache only, and a later sync need not write them. Only the last
+//! segment's can be: bytes and successors come after it is durable. If nothing was ever appended to it, which an empty one
+//! shows, and otherwise a MARK of step 5 at its very end, all of it is copied and it is replaced: a new name.
+//!
+//! **On a full disk** step 5 writes the tail over itself, and step 6 uses the reserve (R9).
 
 use super::format::{FRAME_BYTES, Fault, FrameHeader, FrameKind, HEADER_BYTES, SegmentHeader, frame_bytes};
 use super::names::{Listing, segment_name, spare_name};
@@ -62,11 +66,14 @@ struct Seen {
     content_end: u64,
     /// How many frames of the caller.
     frames: u64,
+    /// Whether the last one is a MARK that recovery put behind a copied tail.
+    copied: bool,
 }
 
 impl Seen {
     fn note(&mut self, lsn: u64, header: &FrameHeader) {
         self.ts = self.ts.max(header.ts);
+        self.copied = header.kind == FrameKind::Mark && header.count > 0;
         self.durable = self.durable.max(header.durable(lsn).unwrap_or(0));
         if header.kind == FrameKind::Data {
             self.next_id = header.first_id.saturating_add(u64::from(header.count));
@@ -83,10 +90,14 @@ pub(super) fn recover<E: Env>(env: &E, dir: &Path, options: &LogOptions, replay:
     let disk = env.disk();
     disk.create_dir_all(dir).map_err(|error| Error::io("create", dir, error))?;
     let listing = Listing::classify(disk.list(dir).map_err(|error| Error::io("list", dir, error))?);
+    if let (true, Some(parent)) = (listing.segments.is_empty(), dir.parent()) {
+        // An earlier open may have died between making the directory and this.
+        disk.sync_dir(parent).map_err(|error| Error::io("sync", parent, error))?;
+    }
     let opening = Opening { env, dir, options };
-    let mut chain = opening.read_headers(&listing)?;
+    let (mut chain, stale) = opening.read_headers(&listing)?;
     opening.check_chain(&chain)?;
-    let mut segments = opening.segments(&listing, &chain)?;
+    let (mut segments, dropped) = opening.segments(&listing, &chain)?;
     let mut report = RecoveryReport { segments: chain.len() as u64, unknown: listing.unknown, ..Default::default() };
     let last = chain.pop();
     let mut seen = Seen::default();
@@ -106,14 +117,22 @@ pub(super) fn recover<E: Env>(env: &E, dir: &Path, options: &LogOptions, replay:
         Some(last) => {
             let from = seen;
             let end = opening.examine(last, &mut seen, &mut report)?;
-            let begun = opening.continue_after(last, end, report.torn_bytes == 0, &seen, &mut segments)?;
             report.tail_bytes = end - seen.durable;
+            if seen.copied {
+                opening.env.reached("aof.name_renewed");
+                seen.durable = last.segment.header.base_lsn;
+            }
+            let begun = opening.continue_after(last, end, &seen, &mut segments)?;
             seen = Seen { durable: seen.durable, ..from };
             opening.replay_last(last, end, &mut seen, replay)?;
             begun
         }
     };
+    drop(last);
+    segments.spares.extend(dropped);
+    segments.remove_stale(&stale)?;
     segments.drop_spares()?;
+    segments.ensure_reserve()?;
     report.end = Lsn(position.end);
     report.frames = seen.frames;
     Ok(Recovered { segments, active, position, report })
@@ -143,9 +162,16 @@ struct Opening<'a, E: Env> {
 }
 
 impl<E: Env> Opening<'_, E> {
-    fn read_headers(&self, listing: &Listing) -> Result<Vec<Found<E>>> {
-        let mut chain = Vec::with_capacity(listing.segments.len());
-        for (number, _) in &listing.segments {
+    /// Returns the chain of segments, and the numbers of those that do not count.
+    fn read_headers(&self, listing: &Listing) -> Result<(Vec<Found<E>>, Vec<u64>)> {
+        let mut chain: Vec<Found<E>> = Vec::new();
+        let mut stale = Vec::new();
+        let mut first_no = 0;
+        for (number, _) in listing.segments.iter().rev() {
+            if *number < first_no {
+                stale.push(*number);
+                continue;
+            }
             let path = self.dir.join(segment_name(*number));
             let opened = self.env.disk().open(&path, OpenMode::ReadWrite);
             let file = opened.map_err(|error| Error::io("open", &path, error))?;
@@ -155,9 +181,13 @@ impl<E: Env> Opening<'_, E> {
                 let what = format_args!("segment header has number {}, the name {number}", header.segment_no);
                 return Err(Error::corruption(&path, 0, what));
             }
+            if chain.is_empty() {
+                first_no = header.first_no;
+            }
             chain.push(Found { segment: SegmentFile { file, path, header }, file_bytes });
         }
-        Ok(chain)
+        chain.reverse();
+        Ok((chain, stale))
     }
 
     /// Checks that the segments belong together and none is missing between them.
@@ -179,8 +209,12 @@ impl<E: Env> Opening<'_, E> {
         Ok(())
     }
 
-    /// Sets up the directory of segments with its spares.
-    fn segments(&self, listing: &Listing, chain: &[Found<E>]) -> Result<Segments<E>> {
+    /// Sets up the directory of segments with its spares. The second part are spares that were segments before the chain:
+    /// until a segment with a higher `first_no` has a durable name, their old names may come back, and they must not be
+    /// written over.
+    fn segments(&self, listing: &Listing, chain: &[Found<E>]) -> Result<(Segments<E>, Vec<(u64, u64)>)> {
+        let first_no = chain.first().map_or(0, |found| found.segment.header.segment_no);
+        let mut dropped = Vec::new();
         let mut segments = Segments {
             env: self.env.clone(),
             dir: self.dir.to_path_buf(),
@@ -198,11 +232,13 @@ impl<E: Env> Opening<'_, E> {
             if chain.iter().any(|found| header == Ok(found.segment.header)) {
                 self.env.reached("aof.spare_is_live");
                 segments.remove_spare(*number)?;
+            } else if header.is_ok_and(|header| header.segment_no < first_no) {
+                dropped.push((*number, *bytes));
             } else {
                 segments.spares.push((*number, *bytes));
             }
         }
-        Ok(segments)
+        Ok((segments, dropped))
     }
 
     fn check_id(&self, found: &Found<E>, lsn: u64, header: &FrameHeader, seen: &Seen) -> Result<()> {
@@ -289,12 +325,11 @@ impl<E: Env> Opening<'_, E> {
         Ok((made, position))
     }
 
-    /// Makes the tail durable and begins the segment that continues the log at `end`. `blank`: no frame lies behind.
+    /// Makes the tail durable and begins the segment that continues the log at `end`.
     fn continue_after(
         &self,
         last: &Found<E>,
         end: u64,
-        blank: bool,
         seen: &Seen,
         segments: &mut Segments<E>,
     ) -> Result<(Made<E>, Position)> {
@@ -314,37 +349,36 @@ impl<E: Env> Opening<'_, E> {
             return Ok((made, position(*old, end, seen.durable)));
         }
         let copy_from = if self.env.planted("aof_no_tail_rewrite") { end } else { seen.durable };
-        let from_seen = Seen { next_id: self.id_at(last, copy_from, end, seen)?, ..*seen };
-        let header = self.successor(old, copy_from, &from_seen);
-        let vouch = seen.content_end > copy_from;
+        let from_copy = Seen { next_id: self.id_at(last, copy_from, end, seen)?, ..*seen };
+        let header = self.successor(old, copy_from, &from_copy);
+        let vouch = seen.content_end > copy_from && !seen.copied;
+        self.follow(last, &header, segments);
         let made = segments.make(&header, false, &mut |tail| self.copy(last, copy_from, end, vouch, tail));
         let (made, header) = match made {
             Err(error) if *error.kind() == ErrorKind::NoSpace => {
                 self.env.reached("aof.full_disk_open");
-                if end == old.base_lsn && blank {
-                    // Nothing could be recovered from it, so R1 has nothing to say. Spends no reserve.
-                    segments.sync_dir()?;
-                    let segment =
-                        SegmentFile { file: self.reopen(last)?, path: last.segment.path.clone(), header: *old };
-                    let made = Made { segment, file_bytes: last.file_bytes, end_lsn: end, recycled: false };
-                    return Ok((made, position(*old, end, end)));
-                }
                 self.rewrite(last, copy_from, end)?;
                 let header = self.successor(old, end, seen);
+                self.follow(last, &header, segments);
                 (segments.make(&header, true, &mut |_| Ok(()))?, header)
             }
             made => (made?, header),
         };
-        if header.segment_no > old.segment_no {
-            segments.closed.push_back(last.closed(header.base_lsn));
-        }
         let end_lsn = made.end_lsn;
         assert!(
             end_lsn >= end && end_lsn <= end + frame_bytes(MARK_PAYLOAD.len() as u64),
             "nothing but a MARK is added"
         );
-        let claimed = if vouch { end } else { header.base_lsn };
-        Ok((made, position(header, end_lsn, claimed)))
+        // Either the base or a MARK vouches for all of the caller's frames.
+        Ok((made, position(header, end_lsn, seen.content_end.max(header.base_lsn))))
+    }
+
+    /// Puts `last` among the closed segments if the one of `header` follows it, and not if it replaces it.
+    fn follow(&self, last: &Found<E>, header: &SegmentHeader, segments: &mut Segments<E>) {
+        segments.closed.pop_back_if(|closed| closed.number == last.segment.header.segment_no);
+        if header.segment_no > last.segment.header.segment_no {
+            segments.closed.push_back(last.closed(header.base_lsn));
+        }
     }
 
     /// Returns the id of the first record at or after `lsn`, a frame's start.
@@ -373,6 +407,7 @@ impl<E: Env> Opening<'_, E> {
             base_id: if replaces { old.base_id } else { seen.next_id },
             base_ts: old.base_ts,
             epoch: old.epoch + 1,
+            first_no: 0,
             salt: random_bytes(self.env),
         }
     }
@@ -402,7 +437,7 @@ impl<E: Env> Opening<'_, E> {
             let mark = FrameHeader {
                 payload_crc: crc32c(&[], &[&MARK_PAYLOAD]),
                 len: MARK_PAYLOAD.len() as u32,
-                count: 0,
+                count: 1,
                 kind: FrameKind::Mark,
                 first_id: 0,
                 ts,

@@ -9,7 +9,8 @@
 //!
 //! **Which file:** a dropped segment, whose blocks are allocated (a sync of overwritten bytes costs a third of one that
 //! grows the file); else a new one, filled with zeros some way ahead of the writes; and if the device is full, the
-//! reserve: the last spare, which is kept for just that, so that a full disk still opens (rule R9).
+//! reserve: two short spares, kept for just that, so that a full disk still opens (rule R9). The first open on a full disk
+//! takes one; each later one takes the other in place of the first, whose space holds the next.
 
 use super::format::{ALIGN, HEADER_BYTES, Place, SegmentHeader};
 use super::names::{segment_name, spare_name};
@@ -21,6 +22,8 @@ use std::path::{Path, PathBuf};
 /// Zeros written ahead: at first, and at most at a time.
 const AHEAD_BYTES_MIN: u64 = 64 << 10;
 const AHEAD_BYTES_MAX: u64 = 4 << 20;
+/// Spares kept for a full disk.
+const RESERVES: usize = 2;
 /// What a copy buffers.
 const COPY_BYTES: usize = 256 << 10;
 
@@ -112,6 +115,9 @@ impl<E: Env> TailWriter<'_, E> {
     }
 
     fn flush(&mut self) -> Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
         let file = &self.segment.file;
         file.write_at(&self.buffer, self.segment.offset(self.lsn))
             .map_err(|error| Error::io("write", &self.segment.path, error))?;
@@ -149,7 +155,7 @@ pub(super) struct Segments<E: Env> {
     pub(super) spares_max: usize,
     /// Oldest first, back to back; durable to their ends.
     pub(super) closed: VecDeque<Closed>,
-    /// Number and length; the shortest is the reserve.
+    /// Number and length; the shortest are the reserve.
     pub(super) spares: Vec<(u64, u64)>,
     pub(super) spare_next: u64,
 }
@@ -164,7 +170,10 @@ impl<E: Env> Segments<E> {
     /// # Errors
     /// With [`ErrorKind::NoSpace`] nothing has changed that a later attempt or open would mind.
     pub(super) fn make(&mut self, header: &SegmentHeader, use_reserve: bool, fill: Fill<'_, E>) -> Result<Made<E>> {
-        let keep = if use_reserve { 0 } else { 1 };
+        let first_no = self.closed.front().map_or(header.segment_no, |oldest| oldest.number);
+        assert!(self.closed.back().is_none_or(|last| last.number + 1 == header.segment_no), "the chain has no gap");
+        let header = &SegmentHeader { first_no, ..*header };
+        let keep = if use_reserve { 0 } else { RESERVES };
         // Longest first, so that the short reserve stays.
         self.spares.sort_unstable_by_key(|(number, bytes)| (*bytes, *number));
         let spare = if self.spares.len() > keep { self.spares.pop() } else { None };
@@ -219,23 +228,29 @@ impl<E: Env> Segments<E> {
         Ok(path)
     }
 
-    /// Makes the reserve if no spare is there; a full disk is no error.
+    /// Makes what is missing of the reserve; a full disk is no error.
     pub(super) fn ensure_reserve(&mut self) -> Result<()> {
-        if !self.spares.is_empty() {
-            return Ok(());
+        while self.spares.len() < RESERVES {
+            if !self.add_reserve()? {
+                break;
+            }
         }
+        Ok(())
+    }
+
+    fn add_reserve(&mut self) -> Result<bool> {
         let (number, bytes) = (self.spare_next, AHEAD_BYTES_MIN.min(self.segment_bytes));
         let path = self.path(&spare_name(number));
         match self.make_reserve(&path, bytes) {
             Ok(()) => {
                 self.spares.push((number, bytes));
                 self.spare_next += 1;
-                Ok(())
+                Ok(true)
             }
             Err(error) if *error.kind() == ErrorKind::NoSpace => {
                 self.env.reached("aof.no_reserve");
                 let _ = self.env.disk().remove(&path);
-                Ok(())
+                Ok(false)
             }
             Err(error) => Err(error),
         }
@@ -264,7 +279,7 @@ impl<E: Env> Segments<E> {
             assert_eq!(next, oldest.end_lsn, "closed segments lie back to back");
             let path = self.path(&segment_name(oldest.number));
             // The reserve stays beside the spares.
-            if self.spares.len() <= self.spares_max && oldest.file_bytes <= 2 * self.segment_bytes {
+            if self.spares.len() < self.spares_max + RESERVES && oldest.file_bytes <= 2 * self.segment_bytes {
                 self.env.reached("aof.recycle");
                 let spare = (self.spare_next, oldest.file_bytes);
                 let to = self.path(&spare_name(spare.0));
@@ -289,9 +304,19 @@ impl<E: Env> Segments<E> {
     /// Removes spares beyond what is kept: crashes leave some.
     pub(super) fn drop_spares(&mut self) -> Result<()> {
         self.spares.sort_unstable_by_key(|(number, bytes)| (*bytes, *number));
-        while self.spares.len() > self.spares_max + 1 {
+        while self.spares.len() > self.spares_max + RESERVES {
             let Some((number, _)) = self.spares.pop() else { break };
             self.remove_spare(number)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the names of segments that were dropped, and came back because a directory sync had failed.
+    pub(super) fn remove_stale(&self, numbers: &[u64]) -> Result<()> {
+        for number in numbers {
+            self.env.reached("aof.stale_name");
+            let path = self.path(&segment_name(*number));
+            self.env.disk().remove(&path).map_err(|error| Error::io("remove", &path, error))?;
         }
         Ok(())
     }

@@ -42,6 +42,15 @@ struct State {
     during_sync: Option<Box<dyn FnOnce() + Send>>,
 }
 
+impl State {
+    /// A removed file's space is free at once, open or not.
+    fn give_back(&mut self, removed: Option<Node>) {
+        if let (Some(node), Some(room)) = (removed, &mut self.room) {
+            *room += node.lock().cache.len() as u64;
+        }
+    }
+}
+
 /// The world of these tests.
 #[derive(Clone, Default)]
 pub(super) struct TestEnv {
@@ -104,6 +113,9 @@ impl TestEnv {
     /// Forgets all that is not durable.
     pub(super) fn lose_power(&self) {
         let mut state = self.disk.0.lock();
+        let bytes =
+            |names: &BTreeMap<PathBuf, Node>| names.values().map(|node| node.lock().cache.len() as u64).sum::<u64>();
+        let before = bytes(&state.names);
         state.names = state.durable_names.clone();
         state.dies_at = None;
         for node in state.names.values() {
@@ -111,6 +123,8 @@ impl TestEnv {
             image.cache = image.durable.clone();
             image.dirty.clear();
         }
+        let freed = before.saturating_sub(bytes(&state.names));
+        state.room = state.room.map(|room| room + freed);
     }
 
     /// Changes a file behind the log's back, durably.
@@ -216,7 +230,8 @@ impl Disk for MemDisk {
         self.operate()?;
         let mut state = self.0.lock();
         let node = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        state.names.insert(to.to_path_buf(), node);
+        let replaced = state.names.insert(to.to_path_buf(), node);
+        state.give_back(replaced);
         Ok(())
     }
 
@@ -226,7 +241,11 @@ impl Disk for MemDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.operate()?;
-        self.0.lock().names.remove(path).map(|_| ()).ok_or(io::ErrorKind::NotFound.into())
+        let mut state = self.0.lock();
+        let removed = state.names.remove(path);
+        let found = removed.is_some();
+        state.give_back(removed);
+        if found { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
