@@ -18,7 +18,7 @@ use super::version::SuperSource;
 use crate::aof::Lsn;
 use crate::base::key::{SeqNum, ValueKind};
 use crate::base::{Error, Result};
-use crate::env::{Env, EnvCondvar, EnvJoin, StdEnv};
+use crate::env::{Disk, Env, EnvCondvar, EnvJoin, StdEnv};
 use std::ops::RangeBounds;
 use std::path::Path;
 use std::sync::Arc;
@@ -60,7 +60,13 @@ struct Handle<E: Env>(Arc<Core<E>>);
 impl<E: Env> Drop for Handle<E> {
     fn drop(&mut self) {
         // During a panic nothing is certain, not even that locks are free; the log is recovered at the next open.
-        if !std::thread::panicking() {
+        if std::thread::panicking() {
+            return;
+        }
+        // Where the disk is gone there is nothing left to wait for: the threads are told and left alone.
+        if self.0.env.disk().free_space(&self.0.dir).is_err() {
+            self.0.abandon();
+        } else {
             let _ = self.0.close();
         }
     }
@@ -336,6 +342,13 @@ impl<E: Env> Core<E> {
         Ok(())
     }
 
+    /// Tells the threads to end, without waiting.
+    fn abandon(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.work.notify_all();
+        self.progress.notify_all();
+    }
+
     fn close(&self) -> Result<()> {
         if self.closing.swap(true, Ordering::AcqRel) {
             return Ok(());
@@ -352,6 +365,12 @@ impl<E: Env> Core<E> {
         for thread in threads {
             thread.join();
         }
+        // A forced compaction runs on its caller's thread and must not touch the directory once it is given back.
+        let mut state = self.state.lock();
+        while state.manual {
+            self.progress.wait(&mut state);
+        }
+        drop(state);
         self.purge_obsolete();
         let closed = self.log.close();
         self.dir_lock.lock().take();

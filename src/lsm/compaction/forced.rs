@@ -16,6 +16,7 @@ impl<E: Env> Core<E> {
     pub(in crate::lsm) fn compact_all(&self) -> Result<()> {
         self.hold_off()?;
         let result = self.compact_levels();
+        self.purge_obsolete();
         let mut state = self.state.lock();
         state.manual = false;
         if result.is_ok() {
@@ -24,7 +25,6 @@ impl<E: Env> Core<E> {
         self.work.notify_all();
         self.progress.notify_all();
         drop(state);
-        self.purge_obsolete();
         result
     }
 
@@ -35,6 +35,7 @@ impl<E: Env> Core<E> {
             self.check_open()?;
             self.progress.wait(&mut state);
         }
+        self.check_open()?;
         state.manual = true;
         while state.compacting > 0 {
             self.progress.wait(&mut state);
