@@ -124,7 +124,7 @@ impl LongDouble {
         let mut text = if self.exponent >= 0 {
             let mut integer = Big::from(self.significand);
             integer.shift_left(self.exponent as usize);
-            integer.to_decimal()
+            integer.into_decimal()
         } else {
             let scaled = u128::from(self.significand) * FRACTION_SCALE;
             let drop = -self.exponent;
@@ -327,7 +327,7 @@ impl Big {
         true
     }
 
-    fn to_decimal(mut self) -> String {
+    fn into_decimal(mut self) -> String {
         let mut parts = Vec::new();
         while !self.0.is_empty() {
             let mut rest = 0u64;

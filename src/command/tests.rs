@@ -2,14 +2,16 @@
 #![allow(clippy::disallowed_methods, reason = "reads scripts of the source tree")]
 
 use super::db::{Context, Databases, Plan};
-use super::store::{EngineStore, MemoryStore, Store};
+use super::store::{EngineStore, MemoryStore, Position, Store, Visit};
 use super::table;
+use crate::base::{Error, Result};
 use crate::env::StdEnv;
 use crate::lsm::{Engine, Options};
 use crate::resp::{Encoder, Protocol};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const START_MS: u64 = 1_750_000_000_000;
 const DATABASES: usize = 16;
@@ -502,4 +504,118 @@ fn a_failing_command_leaves_nothing_of_itself() {
     assert_eq!(client.run(&["EXISTS", "a"]), ":0\n");
     assert_eq!(client.run(&["GET", &long]), "nil\n");
     client.check();
+}
+
+/// Memory that counts as an engine does and refuses writes when told to.
+#[derive(Default)]
+struct Refusing {
+    memory: MemoryStore,
+    refuses: AtomicBool,
+}
+
+impl Store for Refusing {
+    type Env = StdEnv;
+    type Value = <MemoryStore as Store>::Value;
+    type Writes = <MemoryStore as Store>::Writes;
+    const PERSISTENT: bool = true;
+
+    fn get(&self, key: &[u8]) -> Result<Option<Self::Value>> {
+        self.memory.get(key)
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<()> {
+        self.memory.scan(from, to, visit)
+    }
+
+    fn write(&self, writes: &mut Self::Writes) -> Result<Position> {
+        if self.refuses.load(Ordering::Relaxed) {
+            return Err(Error::io("write", "wal".as_ref(), std::io::ErrorKind::StorageFull.into()));
+        }
+        self.memory.write(writes)
+    }
+
+    fn sync_to(&self, position: Position) -> Result<()> {
+        self.memory.sync_to(position)
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.memory.sync()
+    }
+}
+
+#[test]
+fn a_refused_commit_changes_nothing_and_takes_its_replies_back() {
+    let mut client = Client::new(Refusing::default());
+    client.run(&["SET", "a", "1", "EX", "100"]);
+    let full = "-MISCONF Errors writing to storage: cannot write wal: no storage space\r\n";
+    let cases: [(&[&[&str]], &str); 3] = [
+        (
+            &[&["GET", "a"], &["SET", "a", "2"], &["GET", "a"], &["SET", "b", "3"]],
+            &format!("$1\r\n1\r\n{full}+PONG\r\n{full}{full}"),
+        ),
+        (&[&["SWAPDB", "0", "1"], &["DBSIZE"]], &format!("{full}+PONG\r\n{full}")),
+        (&[&["SET", "c", "1"], &["FLUSHALL"]], &format!("{full}+PONG\r\n{full}")),
+    ];
+    client.databases.store().refuses.store(true, Ordering::Relaxed);
+    for (requests, expected) in cases {
+        let requests: Vec<Vec<&[u8]>> =
+            requests.iter().map(|args| args.iter().map(|arg| arg.as_bytes()).collect()).collect();
+        let mut out = Encoder::new(Protocol::Resp2);
+        client.plan.clear();
+        requests.iter().for_each(|args| client.plan.add(table::lookup(args[0]).expect("known"), args));
+        let mut batch = client.databases.begin(&mut client.plan, client.context);
+        let middle = requests.len() / 2;
+        for (at, args) in requests.iter().enumerate() {
+            if at == middle {
+                out.simple("PONG");
+            }
+            batch.execute(0, table::lookup(args[0]).expect("known"), args, &mut out);
+        }
+        batch.commit().expect_err("the store refuses").rewrite(&mut out);
+        assert_eq!(String::from_utf8_lossy(out.bytes()), expected);
+    }
+    client.databases.store().refuses.store(false, Ordering::Relaxed);
+    client.check();
+    assert_eq!(client.databases.size(0), (1, 1));
+    assert_eq!(client.run(&["MGET", "a", "b", "c"]), "*3\n  \"1\"\n  nil\n  nil\n");
+    assert_eq!(client.run(&["TTL", "a"]), ":100\n");
+}
+
+#[test]
+fn sessions_on_many_threads_lose_no_update() {
+    let databases = Databases::open(Refusing::default(), DATABASES).expect("memory works");
+    std::thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let databases = &databases;
+            scope.spawn(move || {
+                let mut plan = Plan::new();
+                for round in 0..300u64 {
+                    let shared = format!("shared:{}", round % 5);
+                    let own = format!("own:{thread}:{}", round % 50);
+                    let requests: [Vec<&[u8]>; 4] = [
+                        vec![b"INCR", shared.as_bytes()],
+                        vec![b"SET", own.as_bytes(), b"v", b"PX", b"50"],
+                        vec![b"DEL", if round % 3 == 0 { own.as_bytes() } else { b"none" }],
+                        if round % 100 == 99 { vec![b"SWAPDB", b"1", b"2"] } else { vec![b"DBSIZE"] },
+                    ];
+                    plan.clear();
+                    let spec = |args: &Vec<&[u8]>| table::lookup(args[0]).expect("known");
+                    requests.iter().for_each(|args| plan.add(spec(args), args));
+                    let context = Context { now_ms: START_MS + round, seed: round };
+                    let mut batch = databases.begin(&mut plan, context);
+                    let mut out = Encoder::new(Protocol::Resp2);
+                    requests.iter().for_each(|args| batch.execute(0, spec(args), args, &mut out));
+                    batch.commit().expect("memory works");
+                    if round % 10 == 0 {
+                        databases.maintain(&mut plan, context, true, 20).expect("memory works");
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(databases.check().expect("memory works"), Vec::<String>::new());
+    let mut client = Client { databases, plan: Plan::new(), db: 0, context: Context { now_ms: START_MS, seed: 0 } };
+    let expected: String = (0..5).map(|_| "  \"240\"\n").collect();
+    let shared = ["MGET", "shared:0", "shared:1", "shared:2", "shared:3", "shared:4"];
+    assert_eq!(client.run(&shared), format!("*5\n{expected}"));
 }

@@ -32,6 +32,9 @@ pub struct Object<'o, V> {
     header: Header,
 }
 
+/// A value and its header; without a value if it is the batch's own.
+type Read<V> = (Option<V>, Header);
+
 enum Bytes<'o, V> {
     Batch(&'o [u8]),
     Store(V),
@@ -299,7 +302,7 @@ impl<S: Store> Keyspace<'_, S> {
     }
 
     /// Reads a key that the batch has changed; `(None, _)` stands for the record in the batch.
-    fn get_changed(&mut self, key: &Key<'_>, at: usize) -> Result<Option<(Option<S::Value>, Header)>, Failure> {
+    fn get_changed(&mut self, key: &Key<'_>, at: usize) -> Result<Option<Read<S::Value>>, Failure> {
         let Now::Present { record, .. } = &self.work.entries[at].now else { return Ok(None) };
         let header = Header::decode(record).expect("this batch wrote it");
         if header.expired(self.context.now_ms) {
@@ -309,7 +312,7 @@ impl<S: Store> Keyspace<'_, S> {
         Ok(Some((None, header)))
     }
 
-    fn get_stored(&mut self, key: &Key<'_>) -> Result<Option<(Option<S::Value>, Header)>, Failure> {
+    fn get_stored(&mut self, key: &Key<'_>) -> Result<Option<Read<S::Value>>, Failure> {
         let Some((value, header)) = self.load(key)? else { return Ok(None) };
         if header.expired(self.context.now_ms) {
             self.expire(key)?;

@@ -60,7 +60,7 @@ impl<E: Env> Store for EngineStore<E> {
     }
 
     fn write(&self, writes: &mut WriteBatch) -> Result<Position> {
-        let options = WriteOptions { durability: Some(Durability::Os), ..WriteOptions::default() };
+        let options = WriteOptions { durability: Some(Durability::Os) };
         Ok(Position(self.engine.write_opt(std::mem::take(writes), options)?))
     }
 

@@ -72,7 +72,7 @@ fn place(key: &[u8]) -> Option<(Place, &[u8])> {
     Some((Place { epoch, shard: slot / SLOTS_PER_SHARD, bucket: slot % SLOTS_PER_SHARD }, rest))
 }
 
-fn apply(bucket: &mut Bucket, key: &[u8], value: Option<Arc<[u8]>>) {
+fn apply(bucket: &mut Bucket, key: &[u8], value: NewValue) {
     match (value, bucket.get_mut(key)) {
         (Some(value), Some(held)) => *held = value,
         (Some(value), None) => {
@@ -126,15 +126,18 @@ impl<E: Env> Default for MemoryStore<E> {
     }
 }
 
+/// What a key is set to; None removes it.
+type NewValue = Option<Arc<[u8]>>;
+
 /// The batch of a [`MemoryStore`].
 #[derive(Default)]
 pub struct MemoryWrites {
     keys: Vec<u8>,
-    operations: Vec<(Range<usize>, Option<Arc<[u8]>>)>,
+    operations: Vec<(Range<usize>, NewValue)>,
 }
 
 impl MemoryWrites {
-    fn push(&mut self, key: &[u8], value: Option<Arc<[u8]>>) {
+    fn push(&mut self, key: &[u8], value: NewValue) {
         let start = self.keys.len();
         self.keys.extend_from_slice(key);
         self.operations.push((start..self.keys.len(), value));
