@@ -120,11 +120,12 @@ impl<E: Env> Core<E> {
                 return None;
             }
             let damaged = state.compaction_error.as_ref().is_some_and(Error::is_corruption);
-            if !state.manual && !damaged {
-                if let Some(compaction) = picker::pick(&state.version, &self.options, &state.busy) {
-                    self.occupy(&mut state, &compaction);
-                    return Some(compaction);
-                }
+            if !state.manual
+                && !damaged
+                && let Some(compaction) = picker::pick(&state.version, &self.options, &state.busy)
+            {
+                self.occupy(&mut state, &compaction);
+                return Some(compaction);
             }
             self.work.wait(&mut state);
         }

@@ -115,11 +115,11 @@ impl<E: Env> Core<E> {
             drop(queue);
             self.lead(&batch, durability)
         };
-        if durability == Durability::Sync {
-            if let Ok(info) = &result {
-                self.env.reached("lsm.commit_sync");
-                self.wal(self.log.sync_to(info.lsn))?;
-            }
+        if durability == Durability::Sync
+            && let Ok(info) = &result
+        {
+            self.env.reached("lsm.commit_sync");
+            self.wal(self.log.sync_to(info.lsn))?;
         }
         result
     }
@@ -306,7 +306,7 @@ impl<E: Env> Core<E> {
         if !self.has_room(&state) {
             state = self.wait_for_room(state)?;
         }
-        let memtable = Arc::new(SkipList::new());
+        let memtable = Arc::new(SkipList::with_filter(self.options.memtable_bytes));
         let full = std::mem::replace(&mut leader.memtable, Arc::clone(&memtable));
         assert!(Arc::ptr_eq(&full, &state.memtable), "the leader writes the memtable that readers see");
         let full = Immutable { memtable: full, wal_end: self.log.end(), last_seq: leader.last_seq };

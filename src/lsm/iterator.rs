@@ -207,6 +207,7 @@ impl Cursor {
     ///
     /// # Errors
     /// As [`seek_to_first`](Cursor::seek_to_first).
+    #[expect(clippy::should_implement_trait, reason = "a cursor lends its entry, which Iterator cannot")]
     pub fn next(&mut self) -> Result<()> {
         if !self.valid {
             return self.failed.clone().map_or(Ok(()), Err);

@@ -21,8 +21,8 @@ use super::options::Options;
 use super::snapshot::SnapshotRegistry;
 use super::state::{Core, Pressure, State};
 use super::stats::Counters;
-use super::table::{Table, TableInfo};
-use super::version::{Immutable, SuperVersion, Version, replay_edits};
+use super::table::Table;
+use super::version::{Immutable, SuperVersion, TableMap, Version, replay_edits};
 use crate::aof::{Frame, Log, LogOptions, Lsn, RecoveryReport};
 use crate::base::key::{SeqNum, Tag};
 use crate::base::{Error, Result};
@@ -80,7 +80,7 @@ fn lock<E: Env>(env: &E, dir: &Path, options: &Options) -> Result<<E::Disk as Di
 
 /// What the MANIFEST says.
 struct Durable {
-    tables: BTreeMap<u64, (usize, TableInfo)>,
+    tables: TableMap,
     next_file: u64,
     last_seq: SeqNum,
     wal_lsn: Lsn,
@@ -102,7 +102,7 @@ impl<'a> Found<'a> {
             FileKind::Table(number) => Some((number, entry.bytes)),
             _ => None,
         };
-        let bytes = files.iter().filter_map(|entry| table_bytes(entry)).collect();
+        let bytes = files.iter().filter_map(table_bytes).collect();
         Ok(Found { dir, kinds, bytes })
     }
 
@@ -143,7 +143,7 @@ impl<'a> Found<'a> {
                 "{dir} holds no engine and create_if_missing is not set"
             )));
         }
-        Ok(Durable { tables: BTreeMap::new(), next_file: 1, last_seq: SeqNum(0), wal_lsn: Lsn(0) })
+        Ok(Durable { tables: TableMap::new(), next_file: 1, last_seq: SeqNum(0), wal_lsn: Lsn(0) })
     }
 
     fn open_tables<E: Env>(
@@ -151,7 +151,7 @@ impl<'a> Found<'a> {
         env: &E,
         options: &Options,
         cache: &BlockCache,
-        tables: &BTreeMap<u64, (usize, TableInfo)>,
+        tables: &TableMap,
     ) -> Result<Version<E>> {
         let deepest = tables.values().map(|(level, _)| *level + 1).max().unwrap_or(0);
         let mut levels: Vec<Vec<Arc<Table<E>>>> = (0..deepest.max(options.levels_max)).map(|_| Vec::new()).collect();
@@ -243,7 +243,7 @@ impl Replayed {
             return Err(corruption(&what));
         }
         if self.memtables.last().is_none_or(|last| last.memtable.bytes() >= options.memtable_bytes) {
-            let memtable = Arc::new(SkipList::new());
+            let memtable = Arc::new(SkipList::with_filter(options.memtable_bytes));
             self.memtables.push(Immutable { memtable, wal_end: frame.lsn, last_seq: self.last_seq });
         }
         let last = self.memtables.last_mut().expect("pushed above");
@@ -271,7 +271,8 @@ struct Parts<'a, E: Env> {
 
 impl<E: Env> Parts<'_, E> {
     fn into_core(self, mut replayed: Replayed, last_seq: SeqNum, next_file: u64) -> Core<E> {
-        let memtable = replayed.memtables.pop().map_or_else(|| Arc::new(SkipList::new()), |last| last.memtable);
+        let empty = || Arc::new(SkipList::with_filter(self.options.memtable_bytes));
+        let memtable = replayed.memtables.pop().map_or_else(empty, |last| last.memtable);
         let immutables: VecDeque<_> = replayed.memtables.into_iter().map(Arc::new).collect();
         let super_version = SuperVersion {
             memtable: Arc::clone(&memtable),

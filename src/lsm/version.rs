@@ -92,18 +92,19 @@ impl<E: Env> Version<E> {
     pub(super) fn get(&self, key: &[u8], seq: SeqNum, counters: &Counters) -> Result<Option<(Tag, Value)>> {
         let (top, below) = self.levels.split_first().expect("there are levels");
         for table in top {
-            if covers(table.info(), key) && table.info().seq_min <= seq {
-                if let Some(found) = lookup(table, key, seq, counters)? {
-                    return Ok(Some(found));
-                }
+            if covers(table.info(), key)
+                && table.info().seq_min <= seq
+                && let Some(found) = lookup(table, key, seq, counters)?
+            {
+                return Ok(Some(found));
             }
         }
         for level in below {
             let at = level.partition_point(|table| table.info().largest.0.as_slice() < key);
-            if let Some(table) = level.get(at).filter(|table| covers(table.info(), key)) {
-                if let Some(found) = lookup(table, key, seq, counters)? {
-                    return Ok(Some(found));
-                }
+            if let Some(table) = level.get(at).filter(|table| covers(table.info(), key))
+                && let Some(found) = lookup(table, key, seq, counters)?
+            {
+                return Ok(Some(found));
             }
         }
         Ok(None)
@@ -132,10 +133,11 @@ fn lookup<E: Env>(table: &Table<E>, key: &[u8], seq: SeqNum, counters: &Counters
     Ok(found)
 }
 
-/// The tables that a sequence of edits leaves: level of each by file number.
-pub(super) fn replay_edits(
-    edits: &[VersionEdit],
-) -> Result<(BTreeMap<u64, (usize, TableInfo)>, VersionEdit), &'static str> {
+/// Tables by file number, with their level.
+pub(super) type TableMap = BTreeMap<u64, (usize, TableInfo)>;
+
+/// Returns the tables that a sequence of edits leaves, and the last of each number.
+pub(super) fn replay_edits(edits: &[VersionEdit]) -> Result<(TableMap, VersionEdit), &'static str> {
     let mut tables = BTreeMap::new();
     let mut scalars = VersionEdit::default();
     for edit in edits {

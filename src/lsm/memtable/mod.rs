@@ -8,6 +8,7 @@
 //! - An internal key is inserted once.
 
 mod arena;
+mod filter;
 mod skiplist;
 
 pub use skiplist::{SkipList, SkipListIterator};

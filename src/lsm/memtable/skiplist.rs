@@ -19,6 +19,7 @@
 
 use super::Memtable;
 use super::arena::{ALIGN, Arena};
+use super::filter::MemtableFilter;
 use crate::base::Result;
 use crate::base::key::{SeqNum, Tag};
 use crate::base::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
@@ -68,6 +69,8 @@ impl<'t> Target<'t> {
 /// A skip list in an arena: one writer, wait-free readers.
 pub struct SkipList {
     arena: Arena,
+    /// Says of most absent keys that they are; absent itself in a list made without.
+    filter: Option<MemtableFilter>,
     /// The links of a node before the first.
     first: [Link; HEIGHT_MAX],
     height: AtomicUsize,
@@ -97,8 +100,18 @@ impl Default for SkipList {
 impl SkipList {
     /// Makes an empty list.
     pub fn new() -> SkipList {
+        SkipList::build(None)
+    }
+
+    /// Makes an empty list that answers for absent keys from a filter, sized for `memtable_bytes` of entries.
+    pub fn with_filter(memtable_bytes: usize) -> SkipList {
+        SkipList::build(Some(MemtableFilter::new(memtable_bytes)))
+    }
+
+    fn build(filter: Option<MemtableFilter>) -> SkipList {
         SkipList {
             arena: Arena::new(),
+            filter,
             first: [const { Link::new(null_mut()) }; HEIGHT_MAX],
             height: AtomicUsize::new(1),
             len: AtomicUsize::new(0),
@@ -275,6 +288,10 @@ impl Memtable for SkipList {
         let target = Target::new(key, tag);
         self.predecessors(&target, &mut writer.last);
         let height = writer.draw_height();
+        if let Some(filter) = &self.filter {
+            // Before the entry is linked, and so before anyone may ask for it.
+            filter.insert(key);
+        }
         // SAFETY: `writing` is held.
         let node = unsafe { self.new_node(&target, value, height) };
         if height > self.height.load(Ordering::Relaxed) {
@@ -292,6 +309,9 @@ impl Memtable for SkipList {
     }
 
     fn get(&self, key: &[u8], seq: SeqNum) -> Option<(Tag, &[u8])> {
+        if self.filter.as_ref().is_some_and(|filter| !filter.may_contain(key)) {
+            return None;
+        }
         let target = Target::new(key, Tag::seek(seq));
         let (_, node) = self.search(&target, |_, _| {});
         (!node.is_null() && self.key(node) == key).then(|| (self.tag(node), self.value(node)))
