@@ -52,7 +52,15 @@ impl Fiber {
         let stack = stack.unwrap_or_else(|| DefaultStack::new(STACK_BYTES).expect("memory for the stack of a fiber"));
         let coroutine = Coroutine::with_stack(stack, move |yielder: &Yielder<(), ()>, ()| {
             pool::YIELDER.set(yielder);
-            match catch_unwind(AssertUnwindSafe(body)) {
+            let run = move || {
+                let body = body;
+                if world::current().is_some_and(|world| world.killing()) {
+                    // Killed before it began: what it captured is dropped while it unwinds, as in any other killed fiber.
+                    resume_unwind(Box::new(Killed));
+                }
+                body();
+            };
+            match catch_unwind(AssertUnwindSafe(run)) {
                 Ok(()) => Came::Returned,
                 Err(payload) if payload.is::<Killed>() => Came::Returned,
                 Err(_) => Came::Panicked,
@@ -70,18 +78,6 @@ impl Fiber {
         };
         self.yielder = pool::YIELDER.get();
         came
-    }
-
-    /// Whether its body has begun.
-    pub(crate) fn started(&self) -> bool {
-        self.coroutine.started()
-    }
-
-    /// Drops the body of a fiber that never started.
-    pub(crate) fn discard(mut self) {
-        assert!(!self.started(), "a started fiber is killed, not discarded");
-        self.coroutine.force_unwind();
-        self.recycle();
     }
 
     /// Gives the stack of an ended fiber back to the pool.

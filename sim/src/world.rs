@@ -343,10 +343,6 @@ impl World {
             };
             let Some(mut fiber) = fiber else { continue };
             self.dying_ops.set(0);
-            if !fiber.started() {
-                fiber.discard();
-                continue;
-            }
             self.running.set(Some(id as u32));
             let came = fiber.resume();
             self.running.set(None);

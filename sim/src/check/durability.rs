@@ -7,7 +7,7 @@
 //! happened: a power loss spares what was synced, the death of the process what was handed to the system, a close everything.
 //! Commits without an answer have no known sequence number; they may stand in any gap of the line or at its end, or nowhere.
 //!
-//! After rot at rest the newest [`ROT_COMMITS`] synced commits may be gone, because damage in the last records of the log is the
+//! Damage at rest may cost the newest [`DAMAGE_COMMITS`] synced commits, because damage in the last records of the log is the
 //! same as a torn write; what is there is still whole and a prefix.
 //!
 //! **Tripped by** `aof_ack_before_sync`, `aof_append_after_torn_tail`, `aof_no_crc`, `aof_ignore_sync_error`,
@@ -18,8 +18,8 @@ use super::history::{Commit, History, Promise, Stop};
 use crate::profile::engine::value::{KeyId, Stamp};
 use std::collections::BTreeMap;
 
-/// How many of the newest synced commits rot may turn into a torn tail: two sectors of the smallest records.
-pub const ROT_COMMITS: usize = 16;
+/// How many of the newest synced commits one damaged sector may turn into a torn tail: the smallest records have 80 bytes.
+pub const DAMAGE_COMMITS: usize = 8;
 /// How many orders of unanswered commits are tried before the checker gives up and lets the run pass.
 const ARRANGEMENTS_MAX: usize = 20_000;
 
@@ -35,13 +35,17 @@ pub enum Fault {
     NotAPrefix(String),
 }
 
-/// Checks `recovered` against `history` after `stop`; returns a sequence number that the content surely reaches.
-pub fn check(history: &History, recovered: &Content, stop: Stop, rot: bool) -> Result<u64, Fault> {
+/// Checks `recovered` against `history` after `stop`, with `damages` places damaged at rest; returns a sequence number that the
+/// content surely reaches.
+///
+/// # Errors
+/// A write is lost, or the content is no prefix.
+pub fn check(history: &History, recovered: &Content, stop: Stop, damages: usize) -> Result<u64, Fault> {
     let mut line: Vec<&Commit> = history.commits.iter().filter(|commit| commit.seqs().is_some()).collect();
     line.sort_by_key(|commit| commit.seqs());
     let unknown: Vec<&Commit> =
         history.commits.iter().filter(|commit| commit.ending == super::history::Ending::Unknown).collect();
-    let survivors = survivors(history, &line, stop, rot);
+    let survivors = survivors(history, &line, stop, damages);
 
     let mut search = Search { history, recovered, line: &line, tried: 0, order: Vec::new(), best: None };
     if let Some(seq) = search.place(&unknown, survivors) {
@@ -68,19 +72,19 @@ pub fn check(history: &History, recovered: &Content, stop: Stop, rot: bool) -> R
 }
 
 /// Returns how many commits of `line`, from its start, must have survived.
-fn survivors(history: &History, line: &[&Commit], stop: Stop, rot: bool) -> usize {
+fn survivors(history: &History, line: &[&Commit], stop: Stop, damages: usize) -> usize {
     let needed = match stop {
         Stop::Close => Promise::None,
         Stop::Process => Promise::Process,
         Stop::Power => Promise::Power,
     };
     let promised = |commit: &Commit| history.promise(commit) >= needed;
-    if !rot {
+    if damages == 0 {
         return line.iter().rposition(|commit| promised(commit)).map_or(0, |at| at + 1);
     }
     // Go back through synced commits, each acknowledged before the next was called: damage reaches so far.
     let mut before = u64::MAX;
-    for _ in 0..ROT_COMMITS {
+    for _ in 0..damages.saturating_mul(DAMAGE_COMMITS) {
         let earlier = line.iter().filter(|commit| {
             history.promise(commit) == Promise::Power && commit.acknowledged().is_some_and(|at| at < before)
         });
@@ -280,7 +284,7 @@ mod tests {
             [content(&[]), content(&[(1, 1)]), content(&[(1, 2), (2, 2)]), content(&[(1, 2), (2, 2), (3, 3)])];
         for (stop, first) in [(Stop::Power, 1), (Stop::Process, 2), (Stop::Close, 3)] {
             for (at, prefix) in prefixes.iter().enumerate() {
-                let result = check(&history, prefix, stop, false);
+                let result = check(&history, prefix, stop, 0);
                 assert_eq!(result.is_ok(), at >= first, "{stop:?} {at} {result:?}");
                 assert!(at >= first || matches!(result, Err(Fault::Lost(_))));
             }
@@ -291,7 +295,7 @@ mod tests {
     fn half_a_batch_and_a_hole_are_no_prefix() {
         let history = three_writes();
         for wrong in [content(&[(1, 2)]), content(&[(1, 1), (3, 3)]), content(&[(1, 1), (7, 7)])] {
-            assert!(matches!(check(&history, &wrong, Stop::Power, false), Err(Fault::NotAPrefix(_))), "{wrong:?}");
+            assert!(matches!(check(&history, &wrong, Stop::Power, 0), Err(Fault::NotAPrefix(_))), "{wrong:?}");
         }
     }
 
@@ -304,11 +308,11 @@ mod tests {
         put(&mut history, 4, &[2], Promise::Power, Some(3));
         let legal = [content(&[(1, 1), (2, 4)]), content(&[(1, 1), (2, 3), (3, 3)]), content(&[(1, 1), (2, 2)])];
         for content in legal {
-            assert!(check(&history, &content, Stop::Power, false).is_ok(), "{content:?}");
+            assert!(check(&history, &content, Stop::Power, 0).is_ok(), "{content:?}");
         }
         // Step 3 takes two numbers, and there is one before step 4: it cannot lie hidden below it.
         let wrong = content(&[(1, 1), (2, 4), (3, 3)]);
-        assert!(matches!(check(&history, &wrong, Stop::Power, false), Err(Fault::NotAPrefix(_))));
+        assert!(matches!(check(&history, &wrong, Stop::Power, 0), Err(Fault::NotAPrefix(_))));
     }
 
     #[test]
@@ -317,8 +321,8 @@ mod tests {
         let called = history.tick();
         history.persists.push((called, Promise::Power));
         put(&mut history, 4, &[4], Promise::None, Some(5));
-        assert!(check(&history, &content(&[(1, 1)]), Stop::Power, false).is_err());
-        assert!(check(&history, &content(&[(1, 2), (2, 2), (3, 3)]), Stop::Power, false).is_ok());
+        assert!(check(&history, &content(&[(1, 1)]), Stop::Power, 0).is_err());
+        assert!(check(&history, &content(&[(1, 2), (2, 2), (3, 3)]), Stop::Power, 0).is_ok());
     }
 
     #[test]
@@ -328,9 +332,9 @@ mod tests {
             put(&mut history, step, &[step as KeyId], Promise::Power, Some(u64::from(step)));
         }
         let prefix = |count: u32| content(&(1..=count).map(|step| (step as KeyId, step)).collect::<Vec<_>>());
-        assert!(check(&history, &prefix(39), Stop::Power, false).is_err());
-        assert!(check(&history, &prefix(39), Stop::Power, true).is_ok());
-        assert!(check(&history, &prefix(24), Stop::Power, true).is_ok());
-        assert!(check(&history, &prefix(20), Stop::Power, true).is_err());
+        assert!(check(&history, &prefix(39), Stop::Power, 0).is_err());
+        assert!(check(&history, &prefix(39), Stop::Power, 2).is_ok());
+        assert!(check(&history, &prefix(24), Stop::Power, 2).is_ok());
+        assert!(check(&history, &prefix(20), Stop::Power, 2).is_err());
     }
 }

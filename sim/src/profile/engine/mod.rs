@@ -27,7 +27,7 @@ use crate::case::Case;
 use crate::check::history::Stop;
 use crate::check::{errors, scrub};
 use crate::profile::{Profile, Run};
-use crate::{Exit, Fault, FaultEvent, Harness, Violation, WorldConfig, roll};
+use crate::{Exit, Fault, FaultConfig, FaultEvent, Harness, Rate, Schedule, Violation, WorldConfig, roll};
 use aidb::env::{Disk, Env, read_file};
 use shared::{Plan, Shared};
 use std::collections::BTreeSet;
@@ -41,7 +41,34 @@ const STEPS_MAX: u64 = 3_000_000;
 /// Builds the case of `seed`.
 pub fn case(seed: u64, planted: &BTreeSet<String>) -> Case {
     let world = WorldConfig { planted: planted.clone(), steps_max: STEPS_MAX, ..WorldConfig::swarm(seed) };
-    Case::new(Profile::Engine, world, generate::workload(seed, Size { steps_max: 120 }))
+    let mut case = Case::new(Profile::Engine, world, generate::workload(seed, Size { steps_max: 120 }));
+    let Case { world, workload, .. } = &mut case;
+    // Most seeds mix everything; some go deep into one thing.
+    match roll(seed, "focus", 0) % 10 {
+        0 => {
+            // Damage at rest, again and again, in a database that is closed in order.
+            world.faults = FaultConfig { latency_ns_max: world.faults.latency_ns_max, ..FaultConfig::default() };
+            let rate = Rate::one_in([1, 3, 6][roll(seed, "focus", 1) as usize % 3]);
+            match roll(seed, "focus", 2) % 3 {
+                0 => world.faults.bit_rot = rate,
+                1 => world.faults.misdirected = rate,
+                _ => world.faults.lost_write = rate,
+            }
+            generate::reopen_often(workload, seed);
+        }
+        1 => {
+            // One power loss after the other: most strike a recovery.
+            world.faults.crash = Rate::one_in([10, 25][roll(seed, "focus", 1) as usize % 2]);
+            (world.faults.crashes_max, world.faults.crash_power_percent) = (16, 90);
+        }
+        2 => {
+            // Threads, and nothing else.
+            world.faults = FaultConfig { spurious_wakeup: world.faults.spurious_wakeup, ..FaultConfig::default() };
+            world.schedule = Schedule::Random { one_in: [1, 4, 20][roll(seed, "focus", 1) as usize % 3] };
+        }
+        _ => {}
+    }
+    case
 }
 
 /// Runs a case.
@@ -86,7 +113,7 @@ fn drive(harness: &mut Harness, shared: &Shared, seed: u64) {
         let complaint = shared.with(|state| state.complaints.last().map(ToString::to_string)).unwrap_or_default();
         harness.violation("unavailable", format!("the database does not come back on a well disk: {complaint}"));
     }
-    if alive {
+    if alive && finished {
         scrub_directory(harness, shared);
     }
     let hash =
@@ -117,7 +144,9 @@ fn survived(harness: &mut Harness, shared: &Shared, exit: Exit) -> bool {
             state.stop = Some(Stop::Power);
         }
         state.sync_failures = sync_failures;
-        let undamaged = state.needs_damage.take().filter(|_| harness.damage().is_empty());
+        let damages = harness.damage().len();
+        let undamaged =
+            state.needs_damage.take().filter(|(needed, _)| damages < *needed).map(|(_, violation)| violation);
         (state.violation.take().or(undamaged), state.unavailable)
     });
     if let Some(Violation { kind, message }) = violation {

@@ -6,7 +6,7 @@ use super::client::Client;
 use super::shared::Shared;
 use super::value::StepId;
 use crate::check::durability::{self, Content};
-use crate::check::history::{Promise, Stop};
+use crate::check::history::{History, Promise, Stop};
 use crate::check::model;
 use crate::{SimEnv, Violation};
 use aidb::ErrorKind;
@@ -103,20 +103,13 @@ fn open(env: &SimEnv, shared: &Shared) -> Option<Engine<SimEnv>> {
 fn establish(env: &SimEnv, shared: &Shared, engine: &Engine<SimEnv>) -> bool {
     let Some(content) = read_all(env, shared, engine) else { return false };
     let visible = engine.visible_seq().0;
-    let judged = shared.with(|state| {
+    let judged: Result<(), Violation> = shared.with(|state| {
         let stop = state.stop.unwrap_or(Stop::Close);
         state.counts.recoveries += 1;
         let history = &state.history;
         model::check(history).map_err(model_violation)?;
-        let base_seq = durability::check(history, &content, stop, false).or_else(|fault| {
-            let seq = durability::check(history, &content, stop, true).map_err(durability_violation)?;
-            state.needs_damage.get_or_insert(durability_violation(fault));
-            Ok(seq)
-        })?;
-        if visible < base_seq {
-            let message = format!("reopened at sequence {visible}, though the content is that of {base_seq}");
-            return Err(Violation { kind: "sequence".into(), message });
-        }
+        let needed = judge(history, &content, stop, visible)?;
+        state.needs_damage = needed;
         state.history.restart(content, visible);
         state.stop = None;
         Ok(())
@@ -126,6 +119,28 @@ fn establish(env: &SimEnv, shared: &Shared, engine: &Engine<SimEnv>) -> bool {
         return false;
     }
     true
+}
+
+/// Judges the content without damage at rest, then with more and more of it: how much it needs, and what is wrong otherwise.
+fn judge(
+    history: &History,
+    content: &Content,
+    stop: Stop,
+    visible: u64,
+) -> Result<Option<(usize, Violation)>, Violation> {
+    let mut wrong = None;
+    for damages in [0, 1, 2, 4, 8] {
+        let violation = match durability::check(history, content, stop, damages) {
+            Ok(seq) if seq <= visible => return Ok(wrong.map(|wrong| (damages, wrong))),
+            Ok(seq) => {
+                let message = format!("reopened at sequence {visible}, though the content is that of {seq}");
+                Violation { kind: "sequence".into(), message }
+            }
+            Err(fault) => durability_violation(fault),
+        };
+        wrong.get_or_insert(violation);
+    }
+    Err(wrong.expect("none of them was right"))
 }
 
 fn durability_violation(fault: durability::Fault) -> Violation {

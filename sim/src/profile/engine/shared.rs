@@ -61,8 +61,8 @@ pub(super) struct State {
     /// When a write first failed in this opening.
     pub(super) trouble: Option<Time>,
     pub(super) complaints: Vec<Complaint>,
-    /// A violation, unless something at rest was damaged before the database was last opened.
-    pub(super) needs_damage: Option<Violation>,
+    /// A violation, unless so many places at rest were damaged before the database was last opened.
+    pub(super) needs_damage: Option<(usize, Violation)>,
     /// Whether damage keeps the database from being opened.
     pub(super) unavailable: bool,
     /// Whether the last opening could read everything.
