@@ -31,6 +31,11 @@ impl Command {
         if case.bites.is_empty() {
             small.bites = small.world.planted.iter().cloned().collect();
         }
+        let path = self.output.unwrap_or_else(|| {
+            let name = self.case.strip_suffix(".simcase").map_or(format!("failures/seed-{}", self.case), str::to_owned);
+            format!("{name}.min.simcase").into()
+        });
+        small.write(&path)?;
         let after = Size::of(&small);
         println!(
             "{} runs: {} steps of {} clients became {} of {}",
@@ -48,11 +53,6 @@ impl Command {
             }
         }
         println!("  schedule: {}", after.switches.map_or("by seed".into(), |count| format!("{count} switches")));
-        let path = self.output.unwrap_or_else(|| {
-            let name = self.case.strip_suffix(".simcase").map_or(format!("failures/seed-{}", self.case), str::to_owned);
-            format!("{name}.min.simcase").into()
-        });
-        small.write(&path)?;
         match &small.violation {
             Some(violation) => println!("{violation}\n  case:    {}", path.display()),
             None => report(&small),
