@@ -59,7 +59,6 @@ impl<E: Env> Core<E> {
                 assert!(Arc::ptr_eq(&flushed, full), "memtables are flushed in order");
             }
         })?;
-        self.release_numbers(&[number]);
         self.env.reached("lsm.flush");
         self.wal(self.log.truncate_before(full.wal_end))
     }

@@ -73,6 +73,8 @@ impl<E: Env> Core<E> {
     fn check_directory(&self, report: &mut IntegrityReport) -> Result<()> {
         // Holding the MANIFEST keeps the version as it is; tables being written or removed are known before and after.
         let manifest = self.manifest.lock();
+        // After a failed switch of CURRENT nobody knows which MANIFEST is in force.
+        self.check_running()?;
         let mut known = self.known_tables();
         let entries = self.env.disk().list(&self.dir).map_err(|error| Error::io("list", &self.dir, error))?;
         known.append(&mut self.known_tables());

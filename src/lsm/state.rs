@@ -185,8 +185,8 @@ impl<E: Env> Core<E> {
         number
     }
 
-    /// Forgets numbers whose tables are in a version now.
-    pub(super) fn release_numbers(&self, numbers: &[u64]) {
+    /// Forgets numbers whose files are gone.
+    fn release_numbers(&self, numbers: &[u64]) {
         let mut state = self.state.lock();
         state.pending.retain(|number| !numbers.contains(number));
     }
@@ -236,6 +236,10 @@ impl<E: Env> Core<E> {
             let mut state = self.state.lock();
             let version = state.version.apply(&self.env, &edit.removed, &added);
             state.version = Arc::new(version);
+            // Here and not later: another thread may make such a table obsolete, and its number pending, at once.
+            for (_, table) in &added {
+                state.pending.remove(&table.info().file_no);
+            }
             finish(&mut state);
             self.publish(&state);
             self.work.notify_all();

@@ -33,42 +33,57 @@ pub enum Fault {
     Lost(String),
     /// The content is at no cut of the commit order: a hole, half a batch, or something from elsewhere.
     NotAPrefix(String),
+    /// The content holds commits whose sequence numbers the database will give out again.
+    Behind(String),
 }
 
-/// Checks `recovered` against `history` after `stop`, with `damages` places damaged at rest; returns a sequence number that the
-/// content surely reaches.
+/// What was found after an opening.
+#[derive(Clone, Copy, Debug)]
+pub struct Recovered<'a> {
+    /// What the database holds.
+    pub content: &'a Content,
+    /// The newest sequence number that it says it holds.
+    pub seq: u64,
+}
+
+/// Checks `recovered` against `history` after `stop`, with `damages` places damaged at rest.
 ///
 /// # Errors
-/// A write is lost, or the content is no prefix.
-pub fn check(history: &History, recovered: &Content, stop: Stop, damages: usize) -> Result<u64, Fault> {
+/// A write is lost, the content is no prefix, or it holds more than its sequence number says.
+pub fn check(history: &History, recovered: Recovered<'_>, stop: Stop, damages: usize) -> Result<(), Fault> {
     let mut line: Vec<&Commit> = history.commits.iter().filter(|commit| commit.seqs().is_some()).collect();
     line.sort_by_key(|commit| commit.seqs());
     let unknown: Vec<&Commit> =
         history.commits.iter().filter(|commit| commit.ending == super::history::Ending::Unknown).collect();
     let survivors = survivors(history, &line, stop, damages);
 
-    let mut search = Search { history, recovered, line: &line, tried: 0, order: Vec::new(), best: None };
-    if let Some(seq) = search.place(&unknown, survivors) {
-        return Ok(seq);
+    let place = |survivors: usize, seq_max: u64| {
+        let target = recovered.content;
+        let mut search =
+            Search { history, recovered: target, line: &line, seq_max, tried: 0, order: Vec::new(), best: None };
+        let placed = search.place(&unknown, survivors);
+        (placed || search.tried >= ARRANGEMENTS_MAX, search.best)
+    };
+    if place(survivors, recovered.seq).0 {
+        return Ok(());
     }
-    if search.tried >= ARRANGEMENTS_MAX {
-        return Ok(history.base_seq);
+    // No legal cut: tell the reasons apart by asking for less.
+    if place(survivors, u64::MAX).0 {
+        let seq = recovered.seq;
+        return Err(Fault::Behind(format!("reopened at sequence {seq}, but the content holds commits behind that")));
     }
-    // No legal cut: tell the two reasons apart by asking for any cut at all.
-    let mut any = Search { history, recovered, line: &line, tried: 0, order: Vec::new(), best: None };
     let describe = |cut: usize| match line.get(cut) {
         Some(commit) => format!("step {} (sequence {:?})", commit.step, commit.seqs()),
         None => "none".into(),
     };
-    if any.place(&unknown, 0).is_some() {
-        let cut = any.best.unwrap_or(0);
+    if let (true, cut) = place(0, u64::MAX) {
         let last = describe(survivors - 1);
         return Err(Fault::Lost(format!(
             "after {stop:?} the content is that of before {}, but {last} was promised to survive",
-            describe(cut)
+            describe(cut.unwrap_or(0))
         )));
     }
-    Err(Fault::NotAPrefix(explain(history, recovered, &line, survivors)))
+    Err(Fault::NotAPrefix(explain(history, recovered.content, &line, survivors)))
 }
 
 /// Returns how many commits of `line`, from its start, must have survived.
@@ -104,6 +119,8 @@ struct Search<'a> {
     history: &'a History,
     recovered: &'a Content,
     line: &'a [&'a Commit],
+    /// The content holds nothing with a larger number.
+    seq_max: u64,
     tried: usize,
     /// Unanswered commits with the position in `line` that they stand before.
     order: Vec<(usize, &'a Commit)>,
@@ -111,23 +128,23 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// Places the commits of `rest` one after another; returns the sequence number of the first legal cut.
-    fn place(&mut self, rest: &[&'a Commit], survivors: usize) -> Option<u64> {
+    /// Places the commits of `rest` one after another; returns whether there is a legal cut.
+    fn place(&mut self, rest: &[&'a Commit], survivors: usize) -> bool {
         let Some((&commit, rest)) = rest.split_first() else {
             self.tried += 1;
             return self.cut(survivors);
         };
         let visible =
             commit.writes.iter().any(|(key, stamp)| stamp.is_some() && self.recovered.get(key) == stamp.as_ref());
-        if !visible && let Some(seq) = self.place(rest, survivors) {
-            return Some(seq);
+        if !visible && self.place(rest, survivors) {
+            return true;
         }
         // Behind everything that was acknowledged before it was called, where there is room, last places first.
         let earliest = self.line.iter().rposition(|other| other.acknowledged().is_some_and(|at| at < commit.called));
         let earliest = earliest.map_or(0, |at| at + 1);
         for position in (earliest..=self.line.len()).rev() {
             if self.tried >= ARRANGEMENTS_MAX {
-                return None;
+                return false;
             }
             if self.room(position) < commit.operations {
                 continue;
@@ -142,12 +159,12 @@ impl<'a> Search<'a> {
                 self.order.insert(at, (position, commit));
                 let found = self.place(rest, survivors);
                 self.order.remove(at);
-                if found.is_some() {
-                    return found;
+                if found {
+                    return true;
                 }
             }
         }
-        None
+        false
     }
 
     /// Returns how many sequence numbers are free before position `at`.
@@ -160,15 +177,14 @@ impl<'a> Search<'a> {
     }
 
     /// Looks for a cut, at or after `survivors`, where the content is the recovered one.
-    fn cut(&mut self, survivors: usize) -> Option<u64> {
+    fn cut(&mut self, survivors: usize) -> bool {
         let mut content = Diff::new(&self.history.base, self.recovered);
         let mut extra = self.order.iter().peekable();
-        let mut seq = self.history.base_seq;
         for position in 0..=self.line.len() {
             loop {
                 if position >= survivors && content.equal() {
                     self.best = Some(position);
-                    return Some(seq);
+                    return true;
                 }
                 match extra.peek() {
                     Some((at, commit)) if *at == position => {
@@ -180,10 +196,12 @@ impl<'a> Search<'a> {
             }
             if let Some(commit) = self.line.get(position) {
                 content.apply(commit);
-                seq = commit.seqs().map_or(seq, |(_, last)| last);
+                if commit.seqs().is_some_and(|(_, last)| last > self.seq_max) {
+                    return false;
+                }
             }
         }
-        None
+        false
     }
 }
 
@@ -269,6 +287,10 @@ mod tests {
         entries.iter().map(|(key, step)| (*key, Stamp { step: *step, bytes: 20 })).collect()
     }
 
+    fn check(history: &History, content: &Content, stop: Stop, damages: usize) -> Result<(), Fault> {
+        super::check(history, Recovered { content, seq: u64::MAX }, stop, damages)
+    }
+
     fn three_writes() -> History {
         let mut history = History::default();
         put(&mut history, 1, &[1], Promise::Power, Some(1));
@@ -323,6 +345,15 @@ mod tests {
         put(&mut history, 4, &[4], Promise::None, Some(5));
         assert!(check(&history, &content(&[(1, 1)]), Stop::Power, 0).is_err());
         assert!(check(&history, &content(&[(1, 2), (2, 2), (3, 3)]), Stop::Power, 0).is_ok());
+    }
+
+    #[test]
+    fn the_sequence_number_must_reach_the_content() {
+        let history = three_writes();
+        let content = content(&[(1, 2), (2, 2)]);
+        let at = |seq| super::check(&history, Recovered { content: &content, seq }, Stop::Power, 0);
+        assert!(at(3).is_ok());
+        assert!(matches!(at(2), Err(Fault::Behind(_))));
     }
 
     #[test]

@@ -48,7 +48,6 @@ impl<E: Env> Core<E> {
         self.install(VersionEdit { removed, ..VersionEdit::default() }, added, |state| {
             state.obsolete.extend(obsolete);
         })?;
-        self.release_numbers(&numbers);
         self.counters.compactions.add(1);
         self.counters.compaction_bytes_read.add(read);
         self.counters.compaction_bytes_written.add(bytes);

@@ -14,6 +14,8 @@ pub(super) struct Size {
     pub(super) steps_max: u64,
 }
 
+/// The length of a huge value.
+const HUGE_BYTES: u32 = 270_000;
 /// The kinds of operations, in the order of their weights.
 const KINDS: usize = 12;
 
@@ -23,6 +25,8 @@ struct Mix {
     keys: u64,
     hot_keys: u64,
     value_bytes_max: u64,
+    /// Values larger than the log's buffer, now and then.
+    huge: bool,
     batch_max: u64,
     delete_percent: u64,
 }
@@ -108,6 +112,7 @@ fn mix(random: &mut Salted, keys: u64, memtable_bytes: u64) -> Mix {
         keys,
         hot_keys: 1 + random.below(keys),
         value_bytes_max,
+        huge: random.below(25) == 0,
         batch_max: 2 + random.below(10),
         delete_percent: [0, 10, 50][random.below(3) as usize],
     }
@@ -157,6 +162,9 @@ fn key(random: &mut Salted, mix: &Mix) -> KeyId {
 }
 
 fn bytes(random: &mut Salted, mix: &Mix) -> u32 {
+    if mix.huge && random.below(12) == 0 {
+        return HUGE_BYTES;
+    }
     VALUE_BYTES_MIN + random.below(mix.value_bytes_max) as u32
 }
 

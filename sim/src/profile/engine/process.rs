@@ -5,7 +5,7 @@
 use super::client::Client;
 use super::shared::Shared;
 use super::value::StepId;
-use crate::check::durability::{self, Content};
+use crate::check::durability::{self, Content, Recovered};
 use crate::check::history::{History, Promise, Stop};
 use crate::check::model;
 use crate::{SimEnv, Violation};
@@ -108,7 +108,7 @@ fn establish(env: &SimEnv, shared: &Shared, engine: &Engine<SimEnv>) -> bool {
         state.counts.recoveries += 1;
         let history = &state.history;
         model::check(history).map_err(model_violation)?;
-        let needed = judge(history, &content, stop, visible)?;
+        let needed = judge(history, Recovered { content: &content, seq: visible }, stop)?;
         state.needs_damage = needed;
         state.history.restart(content, visible);
         state.stop = None;
@@ -122,23 +122,13 @@ fn establish(env: &SimEnv, shared: &Shared, engine: &Engine<SimEnv>) -> bool {
 }
 
 /// Judges the content without damage at rest, then with more and more of it: how much it needs, and what is wrong otherwise.
-fn judge(
-    history: &History,
-    content: &Content,
-    stop: Stop,
-    visible: u64,
-) -> Result<Option<(usize, Violation)>, Violation> {
+fn judge(history: &History, recovered: Recovered<'_>, stop: Stop) -> Result<Option<(usize, Violation)>, Violation> {
     let mut wrong = None;
     for damages in [0, 1, 2, 4, 8] {
-        let violation = match durability::check(history, content, stop, damages) {
-            Ok(seq) if seq <= visible => return Ok(wrong.map(|wrong| (damages, wrong))),
-            Ok(seq) => {
-                let message = format!("reopened at sequence {visible}, though the content is that of {seq}");
-                Violation { kind: "sequence".into(), message }
-            }
-            Err(fault) => durability_violation(fault),
+        match durability::check(history, recovered, stop, damages) {
+            Ok(()) => return Ok(wrong.map(|wrong| (damages, wrong))),
+            Err(fault) => wrong.get_or_insert(durability_violation(fault)),
         };
-        wrong.get_or_insert(violation);
     }
     Err(wrong.expect("none of them was right"))
 }
@@ -147,6 +137,7 @@ fn durability_violation(fault: durability::Fault) -> Violation {
     match fault {
         durability::Fault::Lost(message) => Violation { kind: "lost-write".into(), message },
         durability::Fault::NotAPrefix(message) => Violation { kind: "not-a-prefix".into(), message },
+        durability::Fault::Behind(message) => Violation { kind: "sequence".into(), message },
     }
 }
 
