@@ -36,6 +36,9 @@ use crate::base::{Error, ErrorKind, Result};
 use crate::env::{Disk, DiskFile, Env, OpenMode, SyncKind};
 use std::path::Path;
 
+/// Number and bytes of a file that waits to be used again.
+type Spare = (u64, u64);
+
 /// What receives the frames.
 pub(super) type Replay<'a> = &'a mut dyn FnMut(Frame<'_>) -> Result<()>;
 
@@ -212,7 +215,7 @@ impl<E: Env> Opening<'_, E> {
     /// Sets up the directory of segments with its spares. The second part are spares that were segments before the chain:
     /// until a segment with a higher `first_no` has a durable name, their old names may come back, and they must not be
     /// written over.
-    fn segments(&self, listing: &Listing, chain: &[Found<E>]) -> Result<(Segments<E>, Vec<(u64, u64)>)> {
+    fn segments(&self, listing: &Listing, chain: &[Found<E>]) -> Result<(Segments<E>, Vec<Spare>)> {
         let first_no = chain.first().map_or(0, |found| found.segment.header.segment_no);
         let mut dropped = Vec::new();
         let mut segments = Segments {

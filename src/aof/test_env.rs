@@ -76,7 +76,7 @@ impl TestEnv {
     }
 
     pub(super) fn was_reached(&self, mark: &str) -> bool {
-        self.disk.0.lock().reached.iter().any(|reached| *reached == mark)
+        self.disk.0.lock().reached.contains(&mark)
     }
 
     pub(super) fn set_wall(&self, wall: u64) {

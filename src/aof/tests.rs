@@ -514,10 +514,10 @@ fn judge(env: &TestEnv, acknowledged: usize, issued: usize, dropped: usize) -> O
     let last = numbers.last().copied().unwrap_or(0);
     let whole = found.iter().zip(&numbers).all(|(bytes, number)| *bytes == record(*number));
     let fine = whole && numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]);
-    if fine && (first <= dropped + 1 || numbers.is_empty() && acknowledged <= dropped) && last <= issued {
-        if last >= acknowledged || acknowledged <= dropped {
-            return None;
-        }
+    let begins_well = first <= dropped + 1 || numbers.is_empty() && acknowledged <= dropped;
+    let ends_well = last <= issued && (last >= acknowledged || acknowledged <= dropped);
+    if fine && begins_well && ends_well {
+        return None;
     }
     Some(format!("acknowledged {acknowledged}, issued {issued}, dropped {dropped}, found {numbers:?}"))
 }
