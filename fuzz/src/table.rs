@@ -158,7 +158,7 @@ fn assemble(input: &[u8]) -> Option<Vec<u8>> {
     let blocks = usize::from(decoder.u8()? % 3) + 1;
     let mut file = Vec::new();
     let mut own_index = IndexBuilder::default();
-    let mut entries = 0;
+    let (mut entries, mut separator) = (0, Vec::new());
     for number in 0..blocks {
         let payload = decoder.slice()?;
         let offset = file.len() as u64;
@@ -168,7 +168,12 @@ fn assemble(input: &[u8]) -> Option<Vec<u8>> {
         let mut key = Vec::new();
         let last = block.and_then(|block| block.read(block.len() - 1, &mut key).ok());
         let tag = last.map_or(Tag::new(SeqNum(number as u64), ValueKind::Put), |(tag, _)| tag);
+        if separator >= key {
+            // A builder takes separators in order only; damaged blocks may have none.
+            key = [&separator[..], b"\0"].concat();
+        }
         own_index.add(&key, tag, file.len() as u64);
+        separator = key;
     }
     let data_bytes = file.len() as u64;
     let part = |file: &mut Vec<u8>, payload: &[u8]| {
