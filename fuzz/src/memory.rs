@@ -3,18 +3,14 @@
 //! It never fails and forgets nothing: faults are the simulator's business. What it gives is speed, and a directory of its
 //! own for every input.
 
-use aidb::env::{DirEntry, Disk, DiskFile, Env, Mono, OpenMode, StdEnv, SyncKind, Wall};
+use aidb::env::{DirEntry, Disk, DiskFile, Env, Mono, Mutex, OpenMode, StdEnv, SyncKind, Wall};
 use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-type Bytes = Arc<Mutex<Vec<u8>>>;
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+type Bytes = Arc<Mutex<StdEnv, Vec<u8>>>;
 
 /// A world whose files are in memory; clones are the same world.
 #[derive(Clone, Default)]
@@ -22,7 +18,7 @@ pub struct MemoryEnv(MemoryDisk);
 
 /// Files by path. Directories are what paths say.
 #[derive(Clone, Default)]
-pub struct MemoryDisk(Arc<Mutex<BTreeMap<PathBuf, Bytes>>>);
+pub struct MemoryDisk(Arc<Mutex<StdEnv, BTreeMap<PathBuf, Bytes>>>);
 
 /// An open file.
 pub struct MemoryFile(Bytes);
@@ -30,12 +26,12 @@ pub struct MemoryFile(Bytes);
 impl MemoryEnv {
     /// Returns what the file `path` holds.
     pub fn get(&self, path: &Path) -> Result<Vec<u8>> {
-        Ok(locked(&*self.0.find(path)?).clone())
+        Ok(self.0.find(path)?.lock().clone())
     }
 
     /// Makes the file `path` hold `bytes`.
     pub fn put(&self, path: &Path, bytes: Vec<u8>) {
-        locked(&self.0.0).insert(path.to_path_buf(), Arc::new(Mutex::new(bytes)));
+        self.0.0.lock().insert(path.to_path_buf(), Arc::new(Mutex::<StdEnv, _>::new(bytes)));
     }
 }
 
@@ -73,7 +69,7 @@ impl Env for MemoryEnv {
 
 impl MemoryDisk {
     fn find(&self, path: &Path) -> Result<Bytes> {
-        locked(&self.0).get(path).cloned().ok_or_else(|| ErrorKind::NotFound.into())
+        self.0.lock().get(path).cloned().ok_or_else(|| ErrorKind::NotFound.into())
     }
 }
 
@@ -85,7 +81,7 @@ impl Disk for MemoryDisk {
         if mode != OpenMode::CreateNew {
             return self.find(path).map(MemoryFile);
         }
-        let mut files = locked(&self.0);
+        let mut files = self.0.lock();
         if files.contains_key(path) {
             return Err(ErrorKind::AlreadyExists.into());
         }
@@ -94,7 +90,7 @@ impl Disk for MemoryDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        let mut files = locked(&self.0);
+        let mut files = self.0.lock();
         let bytes = files.remove(from).ok_or(ErrorKind::NotFound)?;
         files.insert(to.to_path_buf(), bytes);
         Ok(())
@@ -102,20 +98,20 @@ impl Disk for MemoryDisk {
 
     fn link(&self, from: &Path, to: &Path) -> Result<()> {
         let bytes = self.find(from)?;
-        locked(&self.0).insert(to.to_path_buf(), bytes);
+        self.0.lock().insert(to.to_path_buf(), bytes);
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> Result<()> {
-        locked(&self.0).remove(path).map(drop).ok_or_else(|| ErrorKind::NotFound.into())
+        self.0.lock().remove(path).map(drop).ok_or_else(|| ErrorKind::NotFound.into())
     }
 
     fn list(&self, dir: &Path) -> Result<Vec<DirEntry>> {
-        let files = locked(&self.0);
+        let files = self.0.lock();
         let inside = files.iter().filter(|(path, _)| path.parent() == Some(dir));
         let entry = |(path, bytes): (&PathBuf, &Bytes)| {
             let name = path.file_name().ok_or_else(|| Error::from(ErrorKind::InvalidInput))?.to_os_string();
-            Ok(DirEntry { name, is_dir: false, bytes: locked(bytes).len() as u64 })
+            Ok(DirEntry { name, is_dir: false, bytes: bytes.lock().len() as u64 })
         };
         inside.map(entry).collect()
     }
@@ -139,7 +135,7 @@ impl Disk for MemoryDisk {
 
 impl DiskFile for MemoryFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        let mut content = locked(&self.0);
+        let mut content = self.0.lock();
         let start = usize::try_from(offset).map_err(Error::other)?;
         let end = start + bytes.len();
         if content.len() < end {
@@ -150,7 +146,7 @@ impl DiskFile for MemoryFile {
     }
 
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<usize> {
-        let content = locked(&self.0);
+        let content = self.0.lock();
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(content.len());
         let count = bytes.len().min(content.len() - start);
         bytes[..count].copy_from_slice(&content[start..start + count]);
@@ -162,11 +158,11 @@ impl DiskFile for MemoryFile {
     }
 
     fn truncate(&self, bytes: u64) -> Result<()> {
-        locked(&self.0).resize(usize::try_from(bytes).map_err(Error::other)?, 0);
+        self.0.lock().resize(usize::try_from(bytes).map_err(Error::other)?, 0);
         Ok(())
     }
 
     fn len(&self) -> Result<u64> {
-        Ok(locked(&self.0).len() as u64)
+        Ok(self.0.lock().len() as u64)
     }
 }
