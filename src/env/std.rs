@@ -120,7 +120,11 @@ impl Disk for StdDisk {
         let mut entries = Vec::new();
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
-            let metadata = entry.metadata()?;
+            let metadata = match entry.metadata() {
+                // Removed by another thread since it was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                metadata => metadata?,
+            };
             let is_dir = metadata.is_dir();
             entries.push(DirEntry { name: entry.file_name(), is_dir, bytes: if is_dir { 0 } else { metadata.len() } });
         }
