@@ -68,28 +68,10 @@ pub fn parse_cursor(text: &[u8]) -> Option<u64> {
     Some(if negative { value.wrapping_neg() } else { value })
 }
 
-/// Writes an integer in decimal.
-pub fn format_integer(value: i64, room: &mut [u8; 20]) -> &[u8] {
-    let mut rest = value.unsigned_abs();
-    let mut at = room.len();
-    loop {
-        at -= 1;
-        room[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    if value < 0 {
-        at -= 1;
-        room[at] = b'-';
-    }
-    &room[at..]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resp::decimal;
     use proptest::prelude::*;
 
     #[test]
@@ -137,7 +119,7 @@ mod tests {
         #[test]
         fn written_integers_read_back(value: i64) {
             let mut room = [0; 20];
-            let text = format_integer(value, &mut room);
+            let text = decimal(value, &mut room);
             prop_assert_eq!(parse_integer(text), Some(value));
             prop_assert_eq!(String::from_utf8_lossy(text), value.to_string());
         }

@@ -9,10 +9,10 @@ use super::db::Keyspace;
 use super::expire::{self, When};
 use super::format::Encoding;
 use super::long_double::LongDouble;
-use super::number::{format_integer, integer, parse_integer};
+use super::number::{integer, parse_integer};
 use super::store::Store;
 use super::{Failure, Outcome};
-use crate::resp::Encoder;
+use crate::resp::{Encoder, decimal};
 
 /// Longest string: the setting `proto-max-bulk-len`.
 pub(super) const STRING_BYTES_MAX: u64 = 512 * 1024 * 1024;
@@ -292,7 +292,7 @@ pub(super) fn add<S: Store>(keys: &mut Keyspace<'_, S>, key: &[u8], increment: i
         None => (0, None),
     };
     let sum = value.checked_add(increment).ok_or(Failure::Text("ERR increment or decrement would overflow"))?;
-    keys.put_string(key, Encoding::ByValue, expiry, &[format_integer(sum, &mut [0; 20])])?;
+    keys.put_string(key, Encoding::ByValue, expiry, &[decimal(sum, &mut [0; 20])])?;
     out.integer(sum);
     Ok(())
 }

@@ -256,7 +256,7 @@ fn memchr2(text: &[u8]) -> bool {
 
 /// Writes `value` in decimal to the end of `room` and returns the part written.
 #[inline]
-fn decimal(value: i64, room: &mut [u8; 20]) -> &[u8] {
+pub fn decimal(value: i64, room: &mut [u8; 20]) -> &[u8] {
     let mut rest = value.unsigned_abs();
     let mut at = room.len();
     loop {

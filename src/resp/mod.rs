@@ -10,5 +10,5 @@ mod encoder;
 mod inline;
 mod parser;
 
-pub use encoder::{Encoder, Protocol};
+pub use encoder::{Encoder, Protocol, decimal};
 pub use parser::{Args, Limits, Parser, ProtocolError, requests_of};
