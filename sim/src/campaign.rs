@@ -7,7 +7,7 @@
 use crate::case::Case;
 use crate::profile::Profile;
 use crate::shrink::finished;
-use crate::{FaultEvent, FaultPlan, Loss, LossMode, Outcome};
+use crate::{At, Fault, FaultEvent, FaultPlan, Loss, LossMode, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Mutex;
@@ -120,7 +120,6 @@ fn count(counts: &mut BTreeMap<String, u64>, name: &str, hits: u64) {
 
 /// Returns the name of what a fault event does.
 pub fn fault_kind(event: &FaultEvent) -> &'static str {
-    use crate::Fault;
     match event.fault {
         Fault::Crash { power: false, .. } => "process crash",
         Fault::Crash { loss, .. } => match loss.mode {
@@ -247,6 +246,8 @@ pub struct Enumeration {
     pub single: u64,
     /// Runs with a second crash during the recovery from the first.
     pub double: u64,
+    /// Runs in which one operation fails instead: sync, write, no space.
+    pub failing: u64,
     /// The sums over all runs.
     pub totals: Totals,
 }
@@ -264,7 +265,7 @@ const CRASHES: [Option<LossMode>; 6] = [
 const RECOVERY_IOS: u64 = 48;
 
 /// Crashes `seed`'s workload before and after each mutating disk operation, in every way; then, for `double` of these places,
-/// once more at each operation of the recovery.
+/// once more at each operation of the recovery; then lets each operation fail.
 pub fn enumerate(
     campaign: &Campaign,
     profile: Profile,
@@ -297,9 +298,19 @@ pub fn enumerate(
     let single = ios * ways;
     let places = double.min(ios);
     let doubles = places * RECOVERY_IOS * 2;
+    let failing = ios * 3;
     let make = |number: u64| {
         if number < single {
             return with(vec![crash(number / ways, number % ways, number)]);
+        }
+        if number >= single + doubles {
+            let (io, salt) = ((number - single - doubles) / 3, crate::roll(seed, "enum fail", number));
+            let fault = match number % 3 {
+                0 => Fault::SyncFail { no_space: salt % 4 == 0, salt },
+                1 => Fault::WriteFail { salt },
+                _ => Fault::NoSpace { ios: 1 + salt % 8, salt },
+            };
+            return with(vec![FaultEvent { at: At::Io(io), fault }]);
         }
         let number = number - single;
         let (place, behind) = (number / (RECOVERY_IOS * 2), number % (RECOVERY_IOS * 2) / 2);
@@ -309,8 +320,8 @@ pub fn enumerate(
         let second = (ways.1 & !1) | (number % 2);
         with(vec![crash(first, ways.0, number), crash(first + 1 + behind, second, number ^ 1 << 40)])
     };
-    let totals = run_all(campaign, single + doubles, profile, &make, progress);
-    Enumeration { ios, single, double: doubles, totals }
+    let totals = run_all(campaign, single + doubles + failing, profile, &make, progress);
+    Enumeration { ios, single, double: doubles, failing, totals }
 }
 
 /// What has to be equal for two runs to be the same run.

@@ -9,7 +9,8 @@ use clap::Args;
 ///
 /// The workload of the seed runs without other faults. At each mutating disk operation (create, write, sync, rename, remove,
 /// truncate, directory sync) the process dies, or the power goes with five kinds of loss, before the operation or after it. Then, for a sample
-/// of these places, a second crash strikes at each of the next operations: the recovery.
+/// of these places, a second crash strikes at each of the next operations: the recovery. Last, each operation fails once:
+/// sync, write, no space.
 #[derive(Args)]
 pub(crate) struct Command {
     /// The seed of the workload
@@ -32,9 +33,10 @@ impl Command {
         result.totals.failures.iter().for_each(report);
         summary(&result.totals);
         println!(
-            "seed {}: {} disk writes, {} crash points tested, {} of them with a second crash during recovery",
+            "seed {}: {} disk writes, {} failures tested; {} crash points tested, {} of them with a second crash during recovery",
             self.seed,
             result.ios,
+            result.failing,
             result.single + result.double,
             result.double
         );

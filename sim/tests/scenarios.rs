@@ -1,0 +1,386 @@
+//! Cases that every engine of this kind has met, told one by one.
+//!
+//! Seeds and enumeration meet them too; here each has a name, a cause and an expected end. "At each" means that the story is told once
+//! for each disk operation it makes, with the fault at that operation. The numbers of other projects' issues stand where a case
+//! was learned from them.
+
+use aidb::base::Result;
+use aidb::env::{Disk, DiskFile, Env, OpenMode, SyncKind};
+use aidb::lsm::{Durability, Engine, Options, WriteBatch, WriteOptions};
+use aidb_sim::{
+    At, Exit, Fault, FaultEvent, FaultPlan, Harness, Loss, LossMode, Outcome, Schedule, SimEnv, WorldConfig, run,
+};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+type Db = Engine<SimEnv>;
+type Content = BTreeMap<Vec<u8>, Vec<u8>>;
+
+const DIR: &str = "/db";
+
+fn small() -> Options {
+    Options {
+        memtable_bytes: 4 << 10,
+        block_bytes: 128,
+        block_cache_bytes: 0,
+        l0_compaction_files: 2,
+        level_bytes_base: 4 << 10,
+        levels_max: 3,
+        table_bytes: 4 << 10,
+        wal_segment_bytes: 8 << 10,
+        background_threads: 1,
+        ..Options::default()
+    }
+}
+
+/// What the storyteller knows of each key: the value acknowledged as synced, and those asked for since.
+#[derive(Clone, Default)]
+struct Known(Rc<RefCell<BTreeMap<Vec<u8>, (Option<Vec<u8>>, Vec<Vec<u8>>)>>>);
+
+impl Known {
+    fn put(&self, db: &Db, key: &str, value: &str) -> Result<()> {
+        self.0.borrow_mut().entry(key.into()).or_default().1.push(value.into());
+        db.put(key, value)?;
+        self.0.borrow_mut().insert(key.into(), (Some(value.into()), Vec::new()));
+        Ok(())
+    }
+}
+
+fn open(env: &SimEnv) -> Result<Db> {
+    Engine::open_in(env.clone(), DIR, small())
+}
+
+fn content(db: &Db) -> Result<Content> {
+    db.iter().map(|entry| entry.map(|entry| (entry.key, entry.value.to_vec()))).collect()
+}
+
+/// Runs one incarnation of the process; returns what it gave, if it came so far.
+fn process<T: 'static>(harness: &mut Harness, story: impl FnOnce(&SimEnv) -> T + 'static) -> (Exit, Option<T>) {
+    let given = Rc::new(RefCell::new(None));
+    let mine = Rc::clone(&given);
+    let exit = harness.run_process(move |env| *mine.borrow_mut() = Some(story(&env)));
+    let given = given.borrow_mut().take();
+    (exit, given)
+}
+
+fn told(events: Vec<FaultEvent>, body: impl FnOnce(&mut Harness)) -> Outcome {
+    let plan = FaultPlan::Explicit(events);
+    // A story may end in the middle: what still runs is killed.
+    let config = WorldConfig { plan, schedule: Schedule::Calm, leak_check: false, ..WorldConfig::calm(1) };
+    let outcome = run(&config, body);
+    assert_eq!(outcome.violation, None);
+    outcome
+}
+
+/// Tells a story at each of its disk operations; stops when the fault struck behind its end.
+fn at_each(fault: impl Fn(u64) -> FaultEvent, story: impl Fn(&mut Harness)) -> u64 {
+    let ios = told(Vec::new(), &story).mutating_ios;
+    for io in 0..ios {
+        told(vec![fault(io)], &story);
+    }
+    ios
+}
+
+/// Reads what is there after the power went, as `loss` says.
+fn after_power_loss(harness: &mut Harness, loss: Loss) -> Content {
+    harness.power_loss(loss);
+    reopened(harness)
+}
+
+/// Reads what is there on a disk that is well.
+fn reopened(harness: &mut Harness) -> Content {
+    harness.set_faults(false);
+    harness.set_crashes(false);
+    let (_, read) = process(harness, |env| {
+        let db = open(env)?;
+        let report = db.validate_integrity()?;
+        assert!(report.is_sound(), "{report}");
+        let read = content(&db)?;
+        db.close()?;
+        Ok(read)
+    });
+    read.expect("nothing kills it").unwrap_or_else(|error: aidb::Error| panic!("it does not open: {error}"))
+}
+
+fn assert_kept(content: &Content, known: &Known) {
+    for (key, (acknowledged, asked)) in &*known.0.borrow() {
+        let kept = content.get(key);
+        let right = kept == acknowledged.as_ref() || kept.is_some_and(|kept| asked.contains(kept));
+        let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+        assert!(right, "{} is {:?}, acknowledged was {:?}", text(key), kept.map(text), acknowledged.as_ref().map(text));
+    }
+}
+
+/// A story with every kind of file: log records, rolls, flushes, compactions, MANIFEST edits, a second opening.
+fn busy_life(known: &Known, env: &SimEnv) -> Result<()> {
+    let db = open(env)?;
+    for round in 0..3 {
+        for number in 0..6 {
+            known.put(
+                &db,
+                &format!("key {number}"),
+                &format!("value {number} of round {round} {}", "x".repeat(200)),
+            )?;
+        }
+        db.flush()?;
+    }
+    db.force_compaction()?;
+    known.put(&db, "last", "after the compaction")?;
+    db.close()
+}
+
+fn files(harness: &Harness, suffix: &str) -> Vec<PathBuf> {
+    let found = harness.files().into_iter().map(|file| PathBuf::from(file.path));
+    found.filter(|path| path.to_string_lossy().ends_with(suffix)).collect()
+}
+
+fn flip(harness: &Harness, path: &Path, offset: u64) {
+    let file = harness.env().disk().open(path, OpenMode::ReadWrite).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).unwrap();
+    file.write_at(&[byte[0] ^ 0x40], offset).unwrap();
+    file.sync(SyncKind::All).unwrap();
+}
+
+/// RocksDB 10573, LevelDB 195: the pointer's rename must be durable before the old MANIFEST goes, at every opening.
+#[test]
+fn power_lost_anywhere_in_an_opening_leaves_an_old_or_a_new_manifest_in_force() {
+    for mode in [LossMode::All, LossMode::Sectors, LossMode::Prefix] {
+        at_each(
+            |io| FaultEvent::power_loss(io, true, Loss { mode, salt: io }),
+            |harness| {
+                let known = Known::default();
+                for _ in 0..3 {
+                    let mine = known.clone();
+                    process(harness, move |env| open(env).and_then(|db| mine.put(&db, "key", "value")));
+                }
+                assert_kept(&reopened(harness), &known);
+            },
+        );
+    }
+}
+
+/// RocksDB 5379: a MANIFEST whose sync failed may or may not hold the edit; nothing may be deleted on the strength of it.
+#[test]
+fn a_sync_that_fails_anywhere_costs_no_acknowledged_write() {
+    let ios = at_each(
+        |io| FaultEvent { at: At::Io(io), fault: Fault::SyncFail { no_space: false, salt: io } },
+        |harness| {
+            let known = Known::default();
+            let mine = known.clone();
+            process(harness, move |env| drop(busy_life(&mine, env)));
+            assert_kept(&after_power_loss(harness, Loss::ALL), &known);
+        },
+    );
+    assert!(ios > 50, "the story is too short: {ios} operations");
+}
+
+/// RocksDB 12995: after a failed log write the next commit must not be acknowledged behind a hole.
+#[test]
+fn after_a_failed_log_write_nothing_is_acknowledged_until_it_is_opened_again() {
+    at_each(
+        |io| FaultEvent { at: At::Io(io), fault: Fault::WriteFail { salt: io } },
+        |harness| {
+            let known = Known::default();
+            let mine = known.clone();
+            process(harness, move |env| {
+                let db = open(env)?;
+                let mut failed = false;
+                for number in 0..20 {
+                    let put = mine.put(&db, &format!("key {number}"), "value");
+                    assert!(!failed || put.is_err(), "a poisoned database took write {number}");
+                    failed |= put.is_err();
+                }
+                db.close()
+            });
+            assert_kept(&after_power_loss(harness, Loss::ALL), &known);
+        },
+    );
+}
+
+/// RocksDB 6316: the disk is full in the middle of the MANIFEST; what was acknowledged stays readable, then and later.
+#[test]
+fn a_full_disk_stops_writes_and_nothing_else() {
+    at_each(
+        |io| FaultEvent { at: At::Io(io), fault: Fault::NoSpace { ios: 6, salt: io } },
+        |harness| {
+            let known = Known::default();
+            let mine = known.clone();
+            process(harness, move |env| {
+                let Ok(db) = open(env) else { return };
+                for round in 0..3 {
+                    for number in 0..6 {
+                        let _ = mine.put(&db, &format!("key {number}"), &format!("round {round} {}", "x".repeat(200)));
+                    }
+                    let _ = db.flush();
+                }
+                assert_kept(&content(&db).expect("reads go on"), &mine);
+            });
+            assert_kept(&reopened(harness), &known);
+        },
+    );
+}
+
+/// redb 4.2, Pebble 347d5dc77: the recovery is itself cut off, again and again.
+#[test]
+fn a_crash_at_each_step_of_each_recovery_from_a_crash() {
+    let known = Known::default();
+    let ios = told(Vec::new(), |harness| drop(process(harness, move |env| busy_life(&known, env)))).mutating_ios;
+    for first in (0..ios).step_by(5) {
+        for behind in 1..=16 {
+            let second =
+                FaultEvent::power_loss(first + behind, behind % 2 == 0, Loss { mode: LossMode::Sectors, salt: first });
+            told(
+                vec![FaultEvent::power_loss(first, true, Loss { mode: LossMode::Prefix, salt: behind }), second],
+                |harness| {
+                    let known = Known::default();
+                    let mine = known.clone();
+                    process(harness, move |env| busy_life(&mine, env));
+                    process(harness, |env| open(env).map(drop));
+                    assert_kept(&reopened(harness), &known);
+                },
+            );
+        }
+    }
+}
+
+/// LevelDB 251, RocksDB: zeros and garbage behind the last record are no records.
+#[test]
+fn garbage_behind_the_last_synced_record_is_not_data() {
+    for salt in 0..50 {
+        told(Vec::new(), |harness| {
+            let known = Known::default();
+            let mine = known.clone();
+            process(harness, move |env| {
+                let db = open(env)?;
+                mine.put(&db, "synced", "value")?;
+                for number in 0..20 {
+                    let mut batch = WriteBatch::new();
+                    batch.put("left", [number]);
+                    batch.put("right", [number]);
+                    db.write_opt(batch, WriteOptions { durability: Some(Durability::Os) })?;
+                }
+                std::mem::forget(db);
+                Ok::<_, aidb::Error>(())
+            });
+            let read = after_power_loss(harness, Loss { mode: LossMode::Garbage, salt });
+            assert_kept(&read, &known);
+            assert_eq!(read.get(&b"left"[..]), read.get(&b"right"[..]), "half a batch");
+        });
+    }
+}
+
+/// Pebble d40d24140: damage below what the log says is durable is damage, not a torn tail.
+#[test]
+fn a_flipped_byte_in_a_synced_record_is_reported_with_file_and_offset() {
+    told(Vec::new(), |harness| {
+        process(harness, |env| {
+            let db = open(env)?;
+            (0..10).try_for_each(|number| db.put(format!("key {number}"), "value"))?;
+            db.close()
+        });
+        let log = files(harness, ".log").into_iter().max().expect("there is a log");
+        flip(harness, &log, 4096 + 60);
+        let (_, opened) = process(harness, |env| open(env).map(drop));
+        let error = opened.expect("nothing kills it").expect_err("it must not open");
+        assert!(error.is_corruption() && error.to_string().contains(&*log.to_string_lossy()), "{error}");
+    });
+}
+
+/// A table's block is checked when it is read, and an iterator that met damage gives nothing more.
+#[test]
+fn a_flipped_byte_in_a_table_is_an_error_and_the_end_of_the_iterator() {
+    told(Vec::new(), |harness| {
+        process(harness, |env| {
+            let db = open(env)?;
+            (0..40).try_for_each(|number| db.put(format!("key {number:02}"), "value ".repeat(10)))?;
+            db.flush()?;
+            db.close()
+        });
+        let table = files(harness, ".sst").into_iter().min().expect("there is a table");
+        flip(harness, &table, 100);
+        let (_, ended) = process(harness, |env| {
+            let db = open(env)?;
+            for backward in [false, true] {
+                let mut iterator = db.iter();
+                let mut next = || if backward { iterator.next_back() } else { iterator.next() };
+                let error = std::iter::from_fn(&mut next).find_map(Result::err).expect("the damage is met");
+                assert!(error.is_corruption(), "{error}");
+                assert!((0..3).all(|_| !matches!(next(), Some(Ok(_)))), "the iterator goes on after an error");
+            }
+            assert!(!db.validate_integrity()?.is_sound(), "validation misses it");
+            Ok::<_, aidb::Error>(())
+        });
+        ended.expect("nothing kills it").expect("the database opens, one block is damaged");
+    });
+}
+
+/// RocksDB 7621: a table that no MANIFEST names must not give its number to another one.
+#[test]
+fn an_orphan_of_a_crash_is_removed_and_its_number_not_used_again() {
+    at_each(
+        |io| FaultEvent::process_crash(io, true),
+        |harness| {
+            let known = Known::default();
+            let mine = known.clone();
+            process(harness, move |env| busy_life(&mine, env));
+            let before: Vec<PathBuf> = files(harness, ".sst");
+            let mine = known.clone();
+            let (_, ended) = process(harness, move |env| {
+                let db = open(env)?;
+                mine.put(&db, "one more", "value")?;
+                db.flush()?;
+                db.close()
+            });
+            if ended.is_some_and(|ended| ended.is_ok()) {
+                let after = files(harness, ".sst");
+                assert!(after.iter().max() > before.iter().max(), "{before:?} then {after:?}");
+            }
+            assert_kept(&reopened(harness), &known);
+        },
+    );
+}
+
+/// LevelDB 193, RocksDB 12489: a later log segment must not be durable while the end of the one before is not.
+#[test]
+fn records_across_a_roll_survive_as_a_prefix() {
+    for mode in [LossMode::Sectors, LossMode::Garbage, LossMode::Prefix] {
+        for salt in 0..30 {
+            told(Vec::new(), |harness| {
+                process(harness, |env| {
+                    let db = open(env)?;
+                    for number in 0..60u32 {
+                        let mut batch = WriteBatch::new();
+                        batch.put(format!("key {number:03}"), "x".repeat(400));
+                        db.write_opt(batch, WriteOptions { durability: Some(Durability::Os) })?;
+                    }
+                    std::mem::forget(db);
+                    Ok::<_, aidb::Error>(())
+                });
+                let read = after_power_loss(harness, Loss { mode, salt });
+                let expected: Vec<Vec<u8>> =
+                    (0..read.len()).map(|number| format!("key {number:03}").into_bytes()).collect();
+                assert_eq!(read.into_keys().collect::<Vec<_>>(), expected, "a hole in the recovered records");
+            });
+        }
+    }
+}
+
+/// Two processes never work in one directory.
+#[test]
+fn a_second_opening_is_refused_by_name() {
+    told(Vec::new(), |harness| {
+        let (_, second) = process(harness, |env| {
+            let first = open(env)?;
+            let second = open(env).map(drop);
+            first.close()?;
+            open(env)?.close()?;
+            second
+        });
+        let error = second.expect("nothing kills it").expect_err("the first is still open");
+        assert_eq!(error.kind(), &aidb::ErrorKind::Locked);
+        assert!(error.to_string().contains(DIR), "{error}");
+    });
+}
