@@ -285,7 +285,8 @@ fn records_and_keys_of_the_databases() {
 // --- a whole database ---------------------------------------------------------------------------------------------------
 
 /// Files of the golden database, in `corpus/formats/v1/database`.
-const DATABASE_FILES: &[&str] = &["000002.sst", "CURRENT", "MANIFEST-000001", "wal/00000000000000000001.log"];
+const DATABASE_FILES: &[&str] =
+    &["000002.sst", "CURRENT", "MANIFEST-000001", "wal/00000000000000000001.log", "wal/00000000000000000002.spare"];
 
 fn database_options() -> Options {
     Options { wal_segment_bytes: 8192, block_bytes: 256, background_threads: 1, ..Options::default() }
