@@ -269,8 +269,9 @@ impl<E: Env> Log<E> {
     /// What the directory met; the log is poisoned then.
     pub fn truncate_before(&self, lsn: Lsn) -> Result<()> {
         let inner = &*self.0;
-        inner.check()?;
         let mut segments = inner.segments.lock();
+        // Under the lock: a roll that fails while it holds it has closed the segment being written and has no other.
+        inner.check()?;
         let dropped = segments.drop_before(lsn.0).and_then(|_| segments.ensure_reserve());
         drop(segments);
         dropped.map_err(|error| inner.fail(error))
