@@ -136,6 +136,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 /// Runs the command line.
 pub(crate) fn main() -> ExitCode {
+    end_quietly_with_the_reader();
     let result = match Cli::parse().command {
         Command::Run(command) => command.run(),
         Command::Swarm(command) => command.run(),
@@ -156,6 +157,18 @@ pub(crate) fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Ends the program without noise when nobody reads its output any more, as in `sim trace 1 | head`.
+fn end_quietly_with_the_reader() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let message = panic.payload().downcast_ref::<String>();
+        if message.is_some_and(|message| message.starts_with("failed printing to stdout")) {
+            std::process::exit(1);
+        }
+        before(panic);
+    }));
 }
 
 /// Prints a failure with its replay line and writes its `.simcase`.

@@ -66,6 +66,17 @@ pub fn case(seed: u64, planted: &BTreeSet<String>) -> Case {
             world.faults = FaultConfig { spurious_wakeup: world.faults.spurious_wakeup, ..FaultConfig::default() };
             world.schedule = Schedule::Random { one_in: [1, 4, 20][roll(seed, "focus", 1) as usize % 3] };
         }
+        3 => {
+            // A disk that fails in one way often, and then loses power.
+            let rate = Rate::one_in([8, 20, 50][roll(seed, "focus", 1) as usize % 3]);
+            match roll(seed, "focus", 2) % 3 {
+                0 => world.faults.sync_fail = rate,
+                1 => world.faults.write_fail = rate,
+                _ => (world.faults.no_space, world.faults.no_space_ios_max) = (rate, 20),
+            }
+            world.faults.crash = Rate::one_in(40);
+            (world.faults.crashes_max, world.faults.crash_power_percent) = (8, 70);
+        }
         _ => {}
     }
     case

@@ -23,7 +23,7 @@ const ATTEMPTS: u32 = 6;
 
 /// Runs one incarnation: the steps of the current segment that were not begun.
 pub(super) fn serve(env: &SimEnv, shared: &Shared) {
-    shared.with(|state| state.trouble = None);
+    shared.with(|state| (state.trouble, state.poisoned) = (None, None));
     let Some(engine) = open(env, shared) else { return };
     if !establish(env, shared, &engine) {
         return leave(shared, engine, false);
@@ -57,7 +57,7 @@ pub(super) fn serve(env: &SimEnv, shared: &Shared) {
 
 /// Runs the last incarnation: no faults, everything is read, checked and written to once more.
 pub(super) fn finish(env: &SimEnv, shared: &Shared) {
-    shared.with(|state| state.trouble = None);
+    shared.with(|state| (state.trouble, state.poisoned) = (None, None));
     let Some(engine) = open(env, shared) else { return };
     if !establish(env, shared, &engine) {
         return leave(shared, engine, true);

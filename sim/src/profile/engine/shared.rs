@@ -60,6 +60,8 @@ pub(super) struct State {
     pub(super) violation: Option<Violation>,
     /// When a write first failed in this opening.
     pub(super) trouble: Option<Time>,
+    /// When it was first told in this opening that writes are refused.
+    pub(super) poisoned: Option<Time>,
     pub(super) complaints: Vec<Complaint>,
     /// A violation, unless so many places at rest were damaged before the database was last opened.
     pub(super) needs_damage: Option<(usize, Violation)>,
@@ -129,7 +131,12 @@ impl Shared {
 
     /// Notes an error that the engine returned; whether a fault explains it is judged when the run is over.
     pub(super) fn complain(&self, what: impl FnOnce() -> String, error: &Error) {
-        self.with(|state| state.complaints.push(Complaint::new(what(), error)));
+        self.with(|state| {
+            state.complaints.push(Complaint::new(what(), error));
+            if *error.kind() == ErrorKind::Poisoned && state.poisoned.is_none() {
+                state.poisoned = Some(state.history.tick());
+            }
+        });
     }
 
     /// Decodes an entry; a key or value that nobody wrote is a violation.
@@ -173,13 +180,13 @@ impl Shared {
         });
     }
 
-    /// Notes that a commit failed. Refused is what is called after a failure was reported, and says that it was refused.
+    /// Notes that a commit failed. Refused is what is called after somebody was told that writes are refused.
     pub(super) fn commit_failed(&self, index: usize, error: &Error) {
         self.with(|state| {
             let at = state.history.tick();
             let commit = &mut state.history.commits[index];
             let refused = matches!(error.kind(), ErrorKind::Poisoned | ErrorKind::Closed | ErrorKind::ReadOnly);
-            if refused && state.trouble.is_some_and(|trouble| trouble < commit.called) {
+            if refused && state.poisoned.is_some_and(|poisoned| poisoned < commit.called) {
                 commit.ending = Ending::Refused;
             }
             state.trouble.get_or_insert(at);
