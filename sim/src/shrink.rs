@@ -145,7 +145,8 @@ impl Shrinker {
                 rest.drain(at..(at + size).min(rest.len()));
                 let mut candidate = self.best.clone();
                 write(&mut candidate, rest);
-                if !self.keep(&candidate) && !(aimed && self.aim(&candidate)) {
+                let kept = self.keep(&candidate) || (aimed && self.aim(&candidate));
+                if !kept {
                     at += size;
                 }
             }

@@ -35,9 +35,12 @@ fn small() -> Options {
     }
 }
 
-/// What the storyteller knows of each key: the value acknowledged as synced, and those asked for since.
+/// The value of a key that was acknowledged as synced, and those asked for since.
+type Asked = (Option<Vec<u8>>, Vec<Vec<u8>>);
+
+/// What the storyteller knows of each key.
 #[derive(Clone, Default)]
-struct Known(Rc<RefCell<BTreeMap<Vec<u8>, (Option<Vec<u8>>, Vec<Vec<u8>>)>>>);
+struct Known(Rc<RefCell<BTreeMap<Vec<u8>, Asked>>>);
 
 impl Known {
     fn put(&self, db: &Db, key: &str, value: &str) -> Result<()> {

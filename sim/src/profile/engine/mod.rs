@@ -1,7 +1,7 @@
 //! Profile `engine`: the LSM engine on its log, under concurrent clients, crashes and disk faults.
 //!
 //! A run starts the process again and again: it opens the database, is judged on what it recovered, serves its clients until
-//! they are done or it is killed, or until a write failed, which poisons it. When all steps are done, or after [`STARTS_MAX`]
+//! they are done or it is killed, or until a write failed, which poisons it. When all steps are done, or after too many
 //! starts, the faults stop and the database is opened a last time: everything is read, checked and scrubbed.
 //!
 //! | file | holds |
@@ -145,7 +145,7 @@ fn power_loss(harness: &mut Harness, shared: &Shared, index: u64) {
 
 /// Takes in how an incarnation ended; returns whether the run goes on.
 fn survived(harness: &mut Harness, shared: &Shared, exit: Exit) -> bool {
-    let sync_failures = harness.fired().iter().filter(|event| may_fail_syncs(event)).count();
+    let sync_failures = harness.fired().iter().filter(may_fail_syncs).count();
     let (violation, unavailable) = shared.with(|state| {
         if let Exit::Crashed { power } = exit {
             state.stop = state.stop.max(Some(if power { Stop::Power } else { Stop::Process }));

@@ -108,7 +108,7 @@ pub fn encode(key: KeyId, stamp: Stamp) -> Vec<u8> {
     while value.len() < stamp.bytes as usize {
         put_u64(&mut value, state);
         // Half of the patterns compress well, half do not.
-        if stamp.step % 2 == 0 {
+        if stamp.step.is_multiple_of(2) {
             state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).rotate_left(23) ^ 0x1405_7b7e_f767_814f;
         }
     }
