@@ -33,7 +33,7 @@ fn one_at_a_time(input: &[u8], limits: Limits) -> Vec<Vec<Vec<u8>>> {
     let mut requests = Vec::new();
     loop {
         let outcome = parser.parse(&mut buffer, 1, usize::MAX);
-        assert!(parser.memory() <= buffer.len() * 8, "memory grows with bytes received only");
+        assert!(parser.memory() <= buffer.len() * 24, "memory grows with bytes received only");
         let complete = parser.len();
         for index in 0..complete {
             requests.push(parser.request(index, &buffer).iter().map(<[u8]>::to_vec).collect());
