@@ -6,7 +6,7 @@ use super::names::segment_name;
 use super::test_env::TestEnv;
 use super::*;
 use crate::base::{Error, ErrorKind, Result};
-use crate::env::{Disk, Env, OpenMode, StdEnv};
+use crate::env::{Disk, DiskFile, Env, OpenMode, StdEnv};
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
 
@@ -410,6 +410,23 @@ fn r10_unknown_files_are_reported_and_left_alone() {
         assert_eq!(report.unknown, ["notes.txt"]);
     }
     assert!(env.files().contains(&strange));
+}
+
+#[test]
+fn r10_a_dropped_segment_whose_name_comes_back_is_removed() {
+    let env = TestEnv::default();
+    let (log, ..) = open(&env).unwrap();
+    let all = payloads(10, 1000);
+    append_synced(&log, &all);
+    let first = env.read(&path(1));
+    log.truncate_before(log.durable()).unwrap();
+    assert!(!env.files().contains(&path(1)));
+    drop(log);
+    // This one says from which segment on the log begins.
+    let kept = recover(&env);
+    env.disk().open(&path(1), OpenMode::CreateNew).unwrap().write_at(&first, 0).unwrap();
+    assert_eq!(recover(&env), kept);
+    assert!(env.was_reached("aof.stale_name") && !env.files().contains(&path(1)));
 }
 
 #[test]
