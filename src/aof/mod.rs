@@ -61,7 +61,6 @@ pub const MARKS: &[&str] = &[
     "aof.poison",
     "aof.recycle",
     "aof.roll",
-    "aof.stale_name",
     "aof.sync_overtaken",
     "aof.tail_copied",
     "aof.torn_tail",

@@ -314,6 +314,7 @@ impl<E: Env> Segments<E> {
     /// Removes the names of segments that were dropped, and came back because a directory sync had failed.
     pub(super) fn remove_stale(&self, numbers: &[u64]) -> Result<()> {
         for number in numbers {
+            // Not a declared mark: it takes a file system that forgets names, and the simulated one journals them.
             self.env.reached("aof.stale_name");
             let path = self.path(&segment_name(*number));
             self.env.disk().remove(&path).map_err(|error| Error::io("remove", &path, error))?;
