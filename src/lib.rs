@@ -1,4 +1,46 @@
-//! AiDb: a storage engine whose failures can be replayed.
+//! AiDb: an embedded key-value store, and a Redis-compatible server on it, whose every failure can be replayed.
+//!
+//! | to | use |
+//! |---|---|
+//! | keep an ordered map of byte strings on disk | [`DB`], [`Options`], [`WriteBatch`], [`Snapshot`] |
+//! | keep a log of records on disk | [`aof::Log`] |
+//! | run or test the engine over another world than the operating system | [`Engine`], [`Env`](env::Env) |
+//! | run the server | the program `aikv`, module `server` |
+//!
+//! # Guarantees
+//! What was acknowledged at [`Durability::Sync`] survives a power loss, at [`Durability::Os`] the death of the process. What is
+//! recovered is a prefix in commit order, with every batch whole or absent. A snapshot or iterator sees one moment. Damage is
+//! reported as [`ErrorKind::Corruption`] with file and offset, and is never returned as data. After a failed write or sync
+//! of the log nothing is acknowledged until the directory is opened again.
+//!
+//! # Floors
+//! Each module uses only those above it in this list.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`base`] | codecs, checksums, keys, the error |
+//! | [`env`](mod@env) | the world as a trait: clock, disk, threads, locks, randomness |
+//! | `resp`, [`aof`] | the Redis wire codec; the physical log |
+//! | [`lsm`] | the engine |
+//! | `command` | data model and commands |
+//! | `server` | sessions, settings |
+//!
+//! The feature `server` (default) brings `resp`, `command`, `server` and both programs; without it nothing depends on tokio.
+//!
+//! # Example
+//! ```
+//! # let dir = tempfile::tempdir()?;
+//! let db = aidb::DB::open(dir.path(), aidb::Options::default())?;
+//! let mut batch = aidb::WriteBatch::new();
+//! batch.put("apple", "red");
+//! batch.put("pear", "green");
+//! db.write(batch)?;
+//! let before = db.snapshot();
+//! db.delete("apple")?;
+//! assert_eq!(db.get("apple")?, None);
+//! assert_eq!(before.get("apple")?.unwrap(), b"red");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod aof;
 pub mod base;

@@ -2,7 +2,7 @@
 //!
 //! Called from any number of threads; a clone is the same log. The caller holds the directory's lock.
 //!
-//! **Three places, three locks.** Frames wait in the [`Stage`] (append lock: a copy and two checksums, no I/O), are
+//! **Three places, three locks.** Frames wait in the `Stage` (append lock: a copy and two checksums, no I/O), are
 //! handed to the operating system as one write (I/O lock), and become durable by a data sync (sync lock), during which both
 //! others are free. Order: I/O, then append or sync; the directory of segments last.
 //!

@@ -1,4 +1,4 @@
-//! What an engine has done since it was opened: [`Counters`] while it runs, [`Statistics`] for the user.
+//! What an engine has done since it was opened: `Counters` while it runs, [`Statistics`] for the user.
 //!
 //! Counters are relaxed atomics, bumped by writers, readers and background threads; a [`Statistics`] is read from them
 //! without stopping anyone, so its fields may lie a moment apart from each other.

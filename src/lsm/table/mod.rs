@@ -1,7 +1,7 @@
 //! Tables: immutable sorted files (`NNNNNN.sst`).
 //!
 //! [`TableBuilder`] writes one from entries in order (flush, compaction), [`Table`] reads one (gets, iterators), on any
-//! thread. [`format`] holds the byte tables.
+//! thread. [`mod@format`] holds the byte tables.
 
 mod block;
 mod builder;
