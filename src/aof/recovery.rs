@@ -158,6 +158,11 @@ impl<E: Env> Found<E> {
     }
 }
 
+/// Tries again with the reserve where there was no space.
+fn or_if_full<T>(made: Result<T>, with_reserve: impl FnOnce() -> Result<T>) -> Result<T> {
+    made.or_else(|error| if *error.kind() == ErrorKind::NoSpace { with_reserve() } else { Err(error) })
+}
+
 struct Opening<'a, E: Env> {
     env: &'a E,
     dir: &'a Path,
@@ -319,9 +324,8 @@ impl<E: Env> Opening<'_, E> {
             ..SegmentHeader::default()
         };
         // Twice: with the reserve, if nothing else is left.
-        let made = segments.make(&header, false, &mut |_| Ok(())).or_else(|error| match error.kind() {
-            ErrorKind::NoSpace => segments.make(&header, true, &mut |_| Ok(())),
-            _ => Err(error),
+        let made = or_if_full(segments.make(&header, false, &mut |_| Ok(())), || {
+            segments.make(&header, true, &mut |_| Ok(()))
         })?;
         let ts = header.base_ts;
         let position = Position { end: 0, segment: header, ts, next_id: 0, claimed: 0, content_end: 0 };
@@ -356,11 +360,17 @@ impl<E: Env> Opening<'_, E> {
         let header = self.successor(old, copy_from, &from_copy);
         let vouch = seen.content_end > copy_from && !seen.copied;
         self.follow(last, &header, segments);
-        let made = segments.make(&header, false, &mut |tail| self.copy(last, copy_from, end, vouch, tail));
+        let mut copy = |tail: &mut TailWriter<'_, E>| self.copy(last, copy_from, end, vouch, tail);
+        let made = or_if_full(segments.make(&header, false, &mut copy), || {
+            self.env.reached("aof.full_disk_open");
+            segments.make(&header, true, &mut copy)
+        });
         let (made, header) = match made {
             Err(error) if *error.kind() == ErrorKind::NoSpace => {
-                self.env.reached("aof.full_disk_open");
-                self.rewrite(last, copy_from, end)?;
+                // A copy is durable already, and writing over it could only tear it.
+                if !seen.copied {
+                    self.rewrite(last, copy_from, end)?;
+                }
                 let header = self.successor(old, end, seen);
                 self.follow(last, &header, segments);
                 (segments.make(&header, true, &mut |_| Ok(()))?, header)
