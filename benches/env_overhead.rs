@@ -129,7 +129,7 @@ fn appends(criterion: &mut Criterion) {
     let generic = Generic::new(StdEnv, &dir.path().join("generic"));
     let options = LogOptions { segment_bytes: FILE_BYTES, ..LogOptions::default() };
     let (log, _) = Log::open(StdEnv, &dir.path().join("log"), options, &mut |_| Ok(())).unwrap();
-    let append = Append { kind: FrameKind::Data, count: 1, first_id: 0, tag: 0, parts: &[PAYLOAD] };
+    let append = Append { kind: FrameKind::Data, count: 1, first_id: Some(0), tag: 0, parts: &[PAYLOAD] };
     for frames in GROUPS {
         let mut group = criterion.benchmark_group("append_128_bytes");
         group.throughput(Throughput::Elements(frames));

@@ -8,7 +8,7 @@
 use super::memory::MemoryEnv;
 use aidb::aof::format::{FRAME_BYTES, FrameHeader, HEADER_BYTES, HEADER_CHECKED_BYTES, SegmentHeader, may_be_frame};
 use aidb::aof::names::segment_name;
-use aidb::aof::{Append, FrameKind, Log, LogOptions, Lsn};
+use aidb::aof::{Append, Appended, FrameKind, Log, LogOptions, Lsn};
 use aidb::base::checksum::crc32c;
 use std::path::Path;
 
@@ -102,10 +102,10 @@ fn open_twice(env: &MemoryEnv, dir: &Path) {
     let Ok((log, mut frames)) = open(env, dir) else { return };
     assert_eq!(log.durable(), log.end(), "what was recovered is durable");
     let parts: &[&[u8]] = &[b"one ", b"more"];
-    let append = Append { kind: FrameKind::Data, count: 2, first_id: 9, tag: 7, parts };
+    let append = Append { kind: FrameKind::Data, count: 2, first_id: Some(9), tag: 7, parts };
     let start = log.end();
     // A log at the end of its range of positions may refuse.
-    let Ok(end) = log.append(&append) else { return };
+    let Ok(Appended { end, .. }) = log.append(&append) else { return };
     log.sync_to(end).expect("a disk without faults");
     frames.push((start, end, append.kind, append.count, append.first_id, append.tag, parts.concat()));
     drop(log);

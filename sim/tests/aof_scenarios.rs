@@ -199,8 +199,8 @@ fn appender(env: &SimEnv, log: &Log<SimEnv>, oracle: &Rc<RefCell<Oracle>>, plan:
         };
         let bytes = payload(number, plan.payload_max);
         let (head, tail) = bytes.split_at(8);
-        let append = Append { kind: FrameKind::Data, count: 1, first_id: number, tag: 0, parts: &[head, tail] };
-        let end = log.append(&append)?;
+        let append = Append { kind: FrameKind::Data, count: 1, first_id: Some(number), tag: 0, parts: &[head, tail] };
+        let end = log.append(&append)?.end;
         {
             let mut oracle = oracle.borrow_mut();
             oracle.in_flight.remove(&number);

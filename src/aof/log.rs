@@ -24,7 +24,7 @@ use super::format::{ALIGN, FRAME_BYTES, FrameKind, SegmentHeader};
 use super::recovery::{self, Recovered};
 use super::segment::{Closed, SegmentFile, Segments};
 use super::stage::{Batch, Stage};
-use super::types::{Append, Frame, LogOptions, LogStats, Lsn, RecoveryReport};
+use super::types::{Append, Appended, Frame, LogOptions, LogStats, Lsn, RecoveryReport};
 use crate::base::checksum::crc32c;
 use crate::base::limits::BATCH_BYTES_MAX;
 use crate::base::{Error, Result};
@@ -143,7 +143,7 @@ impl<E: Env> Log<E> {
         Ok((Log(Arc::new(inner)), report))
     }
 
-    /// Stages a frame and returns where it ends, for [`sync_to`](Self::sync_to).
+    /// Stages a frame and returns where it went.
     ///
     /// It reaches the operating system with the next [`write_out`](Self::write_out) or `sync_to`, or when
     /// [`buffer_bytes`](LogOptions::buffer_bytes) are staged. Frames of 256 KiB and more are written at once.
@@ -152,7 +152,7 @@ impl<E: Env> Log<E> {
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an empty or too long payload, a kind that is the log's
     /// own, or an id that does not continue; [`Poisoned`](crate::ErrorKind::Poisoned), [`Closed`](crate::ErrorKind::Closed);
     /// or what the write met.
-    pub fn append(&self, append: &Append<'_>) -> Result<Lsn> {
+    pub fn append(&self, append: &Append<'_>) -> Result<Appended> {
         let inner = &*self.0;
         let len = append.parts.iter().fold(0usize, |sum, part| sum.saturating_add(part.len()));
         if len == 0 || len > BATCH_BYTES_MAX || !append.kind.is_callers() {
@@ -161,25 +161,25 @@ impl<E: Env> Log<E> {
         }
         inner.check()?;
         let crc = crc32c(&[], append.parts);
-        let end = if len >= DIRECT_BYTES {
+        let appended = if len >= DIRECT_BYTES {
             inner.append_direct(append, crc)?
         } else {
             let mut stage = inner.stage.lock();
             if stage.closed {
                 return Err(Error::closed());
             }
-            let end = stage.push(&inner.env, append, crc, inner.durable.load(Ordering::Acquire))?;
-            inner.end.store(end, Ordering::Release);
+            let appended = stage.push(&inner.env, append, crc, inner.durable.load(Ordering::Acquire))?;
+            inner.end.store(appended.end.0, Ordering::Release);
             let full = stage.len() >= inner.options.buffer_bytes;
             drop(stage);
             if full {
-                inner.write_to(end)?;
+                inner.write_to(appended.end.0)?;
             }
-            end
+            appended
         };
         count(&inner.stats.appends, 1);
         count(&inner.stats.bytes, super::format::frame_bytes(len as u64));
-        Ok(Lsn(end))
+        Ok(appended)
     }
 
     /// Hands everything staged before the call to the operating system, where it survives the process.
@@ -347,19 +347,20 @@ impl<E: Env> Inner<E> {
     }
 
     /// Appends a large frame: what is staged goes first, then the payload from where it lies.
-    fn append_direct(&self, append: &Append<'_>, crc: u32) -> Result<u64> {
+    fn append_direct(&self, append: &Append<'_>, crc: u32) -> Result<Appended> {
         let mut io = self.io.lock();
         self.check()?;
-        let (mut lsn, end) = {
+        let appended = {
             let mut stage = self.stage.lock();
             if stage.closed {
                 return Err(Error::closed());
             }
-            let frame = stage.push_direct(&self.env, append, crc, self.durable.load(Ordering::Acquire))?;
+            let appended = stage.push_direct(&self.env, append, crc, self.durable.load(Ordering::Acquire))?;
             stage.take(&mut io.batch);
-            self.end.store(frame.1, Ordering::Release);
-            frame
+            self.end.store(appended.end.0, Ordering::Release);
+            appended
         };
+        let (mut lsn, end) = (appended.lsn.0 + FRAME_BYTES as u64, appended.end.0);
         self.env.reached("aof.direct");
         // The frame's header is the last of the batch.
         self.write_batch(&mut io)?;
@@ -373,7 +374,7 @@ impl<E: Env> Inner<E> {
             self.write(&mut io, &[0; ALIGN as usize][..(end - lsn) as usize], lsn)?;
         }
         io.written = end;
-        Ok(end)
+        Ok(appended)
     }
 
     /// Writes everything before `target`.

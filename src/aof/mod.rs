@@ -32,6 +32,8 @@
 //! - **R9** A spare file is kept, so that a full disk still opens.
 //! - **R10** Every file of the directory is accounted for when it is opened.
 
+pub mod archive;
+pub mod error;
 pub mod format;
 pub mod log;
 pub mod names;
@@ -45,9 +47,10 @@ mod test_env;
 mod tests;
 pub mod types;
 
+pub use error::AofError;
 pub use format::FrameKind;
 pub use log::Log;
-pub use types::{Append, Frame, LogOptions, LogStats, Lsn, RecoveryReport};
+pub use types::{Append, Appended, Frame, LogOptions, LogStats, Lsn, RecoveryReport};
 
 /// Coverage marks of this floor; a campaign that never reaches one of them fails.
 pub const MARKS: &[&str] = &[

@@ -111,7 +111,11 @@ pub(super) fn recover<E: Env>(env: &E, dir: &Path, options: &LogOptions, replay:
     for (at, found) in chain.iter().enumerate() {
         let next = chain.get(at + 1).or(last.as_ref());
         let end = next.map_or(found.segment.header.base_lsn, |next| next.segment.header.base_lsn);
-        opening.replay_closed(found, end, &mut seen, replay)?;
+        if end > options.replay_from.0 {
+            opening.replay_closed(found, end, &mut seen, replay)?;
+        } else if let Some(next) = next {
+            seen.next_id = next.segment.header.base_id;
+        }
         segments.closed.push_back(found.closed(end));
     }
     segments.ensure_reserve()?;

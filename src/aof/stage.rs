@@ -11,7 +11,7 @@
 
 use super::format::{ALIGN, FRAME_BYTES, FrameHeader, FrameKind, HEADER_BYTES, SegmentHeader, frame_bytes};
 use super::segment::{frame_place, random_bytes};
-use super::types::Append;
+use super::types::{Append, Appended, Lsn};
 use crate::base::checksum::crc32c;
 use crate::base::{Error, Result};
 use crate::env::Env;
@@ -110,37 +110,41 @@ impl Stage {
         durable >= self.content_end && self.claimed < self.content_end
     }
 
-    /// Stages a whole frame and returns where it ends.
-    pub(super) fn push<E: Env>(&mut self, env: &E, append: &Append<'_>, crc: u32, durable: u64) -> Result<u64> {
-        self.push_header(env, append, crc, durable)?;
+    /// Stages a whole frame.
+    pub(super) fn push<E: Env>(&mut self, env: &E, append: &Append<'_>, crc: u32, durable: u64) -> Result<Appended> {
+        let appended = self.push_header(env, append, crc, durable)?;
         for part in append.parts {
             self.bytes.extend_from_slice(part);
         }
         self.bytes.resize(self.bytes.len().next_multiple_of(ALIGN as usize), 0);
         assert_eq!(self.start + self.bytes.len() as u64, self.end, "bytes and positions agree");
-        Ok(self.end)
+        Ok(appended)
     }
 
-    /// Stages a frame's header only; the caller writes the payload at the returned position, after it has taken the stage
-    /// under the same lock.
+    /// Stages a frame's header only; the caller writes the payload behind it, after it has taken the stage under the same
+    /// lock.
     pub(super) fn push_direct<E: Env>(
         &mut self,
         env: &E,
         append: &Append<'_>,
         crc: u32,
         durable: u64,
-    ) -> Result<(u64, u64)> {
-        let lsn = self.push_header(env, append, crc, durable)?;
-        Ok((lsn + FRAME_BYTES as u64, self.end))
+    ) -> Result<Appended> {
+        self.push_header(env, append, crc, durable)
     }
 
-    fn push_header<E: Env>(&mut self, env: &E, append: &Append<'_>, crc: u32, durable: u64) -> Result<u64> {
+    fn push_header<E: Env>(&mut self, env: &E, append: &Append<'_>, crc: u32, durable: u64) -> Result<Appended> {
         let len: usize = append.parts.iter().map(|part| part.len()).sum();
         let counts = self.ids_contiguous && append.kind == FrameKind::Data;
-        if counts && append.first_id != self.next_id {
-            let (got, want) = (append.first_id, self.next_id);
-            return Err(Error::invalid_argument(format_args!("first_id {got}, the next id is {want}")));
-        }
+        let first_id = match append.first_id {
+            None if !self.ids_contiguous => return Err(Error::invalid_argument("first_id is missing")),
+            None => self.next_id,
+            Some(got) if counts && got != self.next_id => {
+                let want = self.next_id;
+                return Err(Error::invalid_argument(format_args!("first_id {got}, the next id is {want}")));
+            }
+            Some(first_id) => first_id,
+        };
         if self.bytes.is_empty() {
             // One reading a group; the wall clock may step back, the log's time does not.
             self.ts = self.ts.max(env.wall().0);
@@ -156,7 +160,7 @@ impl Stage {
             len: u32::try_from(len).unwrap_or_else(|_| unreachable!("bounded by the caller")),
             count: append.count,
             kind: append.kind,
-            first_id: append.first_id,
+            first_id,
             ts: self.ts,
             durable_back: u32::try_from(back).unwrap_or_else(|_| unreachable!("a segment is synced before the next")),
             tag: append.tag,
@@ -171,7 +175,7 @@ impl Stage {
         if append.kind != FrameKind::Mark {
             self.content_end = self.end;
         }
-        Ok(lsn)
+        Ok(Appended { first_id, ts: self.ts, lsn: Lsn(lsn), end: Lsn(self.end) })
     }
 
     /// Ends the segment if a frame of `size` bytes does not fit; a segment's first frame always does.
@@ -194,8 +198,8 @@ impl Stage {
     /// Stages a MARK and returns where it ends.
     pub(super) fn push_mark<E: Env>(&mut self, env: &E, durable: u64) -> Result<u64> {
         let parts: [&[u8]; 1] = [&MARK_PAYLOAD];
-        let mark = Append { kind: FrameKind::Mark, count: 0, first_id: self.next_id, tag: 0, parts: &parts };
-        self.push(env, &mark, crc32c(&[], &parts), durable)
+        let mark = Append { kind: FrameKind::Mark, count: 0, first_id: Some(self.next_id), tag: 0, parts: &parts };
+        Ok(self.push(env, &mark, crc32c(&[], &parts), durable)?.end.0)
     }
 
     /// Moves everything into `batch`, whose buffer stays here for the next frames.

@@ -35,7 +35,8 @@ fn open_with(env: &TestEnv, options: LogOptions) -> Result<(Log<TestEnv>, Vec<Ve
 }
 
 fn append(log: &Log<TestEnv>, payload: &[u8]) -> Result<Lsn> {
-    log.append(&Append { kind: FrameKind::Data, count: 1, first_id: 0, tag: 0, parts: &[payload] })
+    let append = Append { kind: FrameKind::Data, count: 1, first_id: Some(0), tag: 0, parts: &[payload] };
+    log.append(&append).map(|appended| appended.end)
 }
 
 /// Appends and syncs each payload by itself.
@@ -144,7 +145,7 @@ fn arguments_out_of_range_are_refused() {
     let env = TestEnv::default();
     let (log, ..) = open(&env).unwrap();
     assert_eq!(append(&log, b"").unwrap_err().kind(), &ErrorKind::InvalidArgument);
-    let mark = Append { kind: FrameKind::Mark, count: 0, first_id: 0, tag: 0, parts: &[b"x"] };
+    let mark = Append { kind: FrameKind::Mark, count: 0, first_id: Some(0), tag: 0, parts: &[b"x"] };
     assert_eq!(log.append(&mark).unwrap_err().kind(), &ErrorKind::InvalidArgument);
     for segment_bytes in [0, 4096, 8191, 1 << 33] {
         assert!(LogOptions { segment_bytes, ..options() }.validate().is_err());
@@ -302,12 +303,12 @@ fn r6_ids_continue_if_asked_for() {
     let env = TestEnv::default();
     let counted = LogOptions { ids_contiguous: true, ..options() };
     let append = |log: &Log<TestEnv>, first_id| {
-        log.append(&Append { kind: FrameKind::Data, count: 3, first_id, tag: 0, parts: &[&[7; 900]] })
+        log.append(&Append { kind: FrameKind::Data, count: 3, first_id: Some(first_id), tag: 0, parts: &[&[7; 900]] })
     };
     let (log, ..) = open_with(&env, counted.clone()).unwrap();
     for first_id in (0..30).step_by(3) {
         assert_eq!(append(&log, first_id + 1).unwrap_err().kind(), &ErrorKind::InvalidArgument);
-        log.sync_to(append(&log, first_id).unwrap()).unwrap();
+        log.sync_to(append(&log, first_id).unwrap().end).unwrap();
     }
     log.truncate_before(Lsn(5000)).unwrap();
     append(&log, 30).unwrap();
@@ -655,11 +656,11 @@ fn threads_share_syncs_and_every_acknowledged_record_is_there() {
                     let append = Append {
                         kind: FrameKind::Data,
                         count: 1,
-                        first_id: number,
+                        first_id: Some(number),
                         tag: thread as u32,
                         parts: &[&payload, &[number as u8]],
                     };
-                    let end = log.append(&append).unwrap();
+                    let end = log.append(&append).unwrap().end;
                     if number % 3 != 0 {
                         log.sync_to(end).unwrap();
                         assert!(log.durable() >= end);

@@ -34,11 +34,20 @@ pub struct LogOptions {
     /// Whether `first_id` must continue where the frame before ended, checked when appending and when recovering.
     /// Default false: the caller counts in its own way.
     pub ids_contiguous: bool,
+    /// Where replay begins. Default 0. Closed segments that end at or before it are taken by their headers and not read;
+    /// the last one is always read.
+    pub replay_from: Lsn,
 }
 
 impl Default for LogOptions {
     fn default() -> LogOptions {
-        LogOptions { segment_bytes: 64 << 20, spare_segments: 1, buffer_bytes: 1 << 20, ids_contiguous: false }
+        LogOptions {
+            segment_bytes: 64 << 20,
+            spare_segments: 1,
+            buffer_bytes: 1 << 20,
+            ids_contiguous: false,
+            replay_from: Lsn(0),
+        }
     }
 }
 
@@ -75,12 +84,25 @@ pub struct Append<'a> {
     pub kind: FrameKind,
     /// How many records the payload holds, by the caller's count.
     pub count: u16,
-    /// The first record's number, by the caller's count.
-    pub first_id: u64,
+    /// The first record's number, by the caller's count; none for the next one of a log whose ids are contiguous.
+    pub first_id: Option<u64>,
     /// The caller's mark (a Raft group, a user).
     pub tag: u32,
     /// The payload, concatenated; together at least 1 byte and at most [`BATCH_BYTES_MAX`](crate::base::limits::BATCH_BYTES_MAX).
     pub parts: &'a [&'a [u8]],
+}
+
+/// Where a batch went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The first record's number.
+    pub first_id: u64,
+    /// Microseconds since 1970 when the frame's group began.
+    pub ts: u64,
+    /// Where the frame begins.
+    pub lsn: Lsn,
+    /// Where the next one begins, for [`sync_to`](super::log::Log::sync_to).
+    pub end: Lsn,
 }
 
 /// One recovered frame.
@@ -94,7 +116,7 @@ pub struct Frame<'a> {
     pub kind: FrameKind,
     /// As appended.
     pub count: u16,
-    /// As appended.
+    /// The first record's number.
     pub first_id: u64,
     /// As appended.
     pub tag: u32,

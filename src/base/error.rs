@@ -39,6 +39,14 @@ pub enum ErrorKind {
     Poisoned,
     /// The device is full.
     NoSpace,
+    /// The call would have to wait; nothing was changed, and it may be tried again.
+    WouldBlock,
+    /// A remote store failed or refused; what it did is unknown.
+    Remote,
+    /// What was asked for does not exist, or no longer does.
+    NotFound,
+    /// Stored bytes are encrypted and the key is missing or another one.
+    Key,
 }
 
 /// Describes a failure; see [`Error::kind`] for the part to decide on.
@@ -99,6 +107,12 @@ impl Error {
     pub fn poisoned(cause: &Error) -> Error {
         let message = format!("writes are refused until the directory is reopened, because of: {cause}");
         Error(Arc::new(Inner { kind: ErrorKind::Poisoned, message, source: Some(Box::new(cause.clone())) }))
+    }
+
+    /// Wraps `source`, whose text is the message, as a failure of `kind`.
+    pub fn wrap(kind: ErrorKind, source: impl std::error::Error + Send + Sync + 'static) -> Error {
+        let message = source.to_string();
+        Error(Arc::new(Inner { kind, message, source: Some(Box::new(source)) }))
     }
 
     /// Tells what kind of failure this is.

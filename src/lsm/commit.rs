@@ -253,7 +253,8 @@ impl<E: Env> Core<E> {
         let header = record_header(first, count);
         let count = u16::try_from(count).unwrap_or(u16::MAX);
         let append = |parts: &[&[u8]]| {
-            self.log.append(&Append { kind: FrameKind::Data, count, first_id: first.0, tag: 0, parts })
+            let append = Append { kind: FrameKind::Data, count, first_id: Some(first.0), tag: 0, parts };
+            self.log.append(&append).map(|appended| appended.end)
         };
         self.wal(if group.is_empty() {
             append(&[&header, own.encoded()])

@@ -62,7 +62,8 @@ fn written_segment() -> Vec<u8> {
     let env = MemoryEnv::default();
     let (log, _) = Log::open(env.clone(), Path::new(LOG_DIR), log_options(), &mut |_| Ok(())).unwrap();
     for (kind, count, first_id, tag, payload) in FRAMES {
-        let end = log.append(&Append { kind, count, first_id, tag, parts: &[payload] }).unwrap();
+        let append = Append { kind, count, first_id: Some(first_id), tag, parts: &[payload] };
+        let end = log.append(&append).unwrap().end;
         log.sync_to(end).unwrap();
     }
     log.close().unwrap();
