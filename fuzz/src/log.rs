@@ -105,9 +105,9 @@ fn open_twice(env: &MemoryEnv, dir: &Path) {
     let append = Append { kind: FrameKind::Data, count: 2, first_id: Some(9), tag: 7, parts };
     let start = log.end();
     // A log at the end of its range of positions may refuse.
-    let Ok(Appended { end, .. }) = log.append(&append) else { return };
+    let Ok(Appended { end, first_id, .. }) = log.append(&append) else { return };
     log.sync_to(end).expect("a disk without faults");
-    frames.push((start, end, append.kind, append.count, append.first_id, append.tag, parts.concat()));
+    frames.push((start, end, append.kind, append.count, first_id, append.tag, parts.concat()));
     drop(log);
     let (log, again) = open(env, dir).expect("a log opens again");
     assert_eq!(again, frames, "what was recovered and appended is there");

@@ -9,7 +9,7 @@
 //! **Invariants:** `start + bytes.len() == end`; cuts lie in `start..=end`, ascending; no frame crosses a cut; times never
 //! go back; no frame claims more as durable than is before itself.
 
-use super::format::{ALIGN, FRAME_BYTES, FrameHeader, FrameKind, HEADER_BYTES, SegmentHeader, frame_bytes};
+use super::format::{ALIGN, FrameHeader, FrameKind, HEADER_BYTES, SegmentHeader, frame_bytes};
 use super::segment::{frame_place, random_bytes};
 use super::types::{Append, Appended, Lsn};
 use crate::base::checksum::crc32c;
