@@ -20,7 +20,9 @@
 //!
 //! **Limits:** a frame of [`BATCH_BYTES_MAX`]; positions of 63 bits.
 
+use super::chain::{At, Span};
 use super::format::{ALIGN, FRAME_BYTES, FrameKind, SegmentHeader};
+use super::read::SegmentReader;
 use super::recovery::{self, Recovered};
 use super::segment::{Closed, SegmentFile, Segments};
 use super::stage::{Batch, Stage};
@@ -277,6 +279,19 @@ impl<E: Env> Log<E> {
         dropped.map_err(|error| inner.fail(error))
     }
 
+    /// Returns the segment at `at`.
+    pub fn locate(&self, at: At) -> Option<Span> {
+        self.0.segments.lock().locate(at)
+    }
+
+    /// Opens segment `number` for reading. Its file is not written over while the reader is held (R11).
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if it was dropped; what reading its header met.
+    pub fn open_segment(&self, number: u64) -> Result<Arc<SegmentReader<E>>> {
+        self.0.segments.lock().open_reader(number)
+    }
+
     /// Returns why the log refuses writes, if it does.
     pub fn poisoned(&self) -> Option<Error> {
         self.0.check().err()
@@ -431,6 +446,7 @@ impl<E: Env> Inner<E> {
         assert_eq!(cut.segment_no, old.header.segment_no + 1, "segments are numbered without a gap");
         self.sync(old, cut.base_lsn, "aof_roll_without_sync")?;
         let closed = Closed {
+            header: old.header,
             number: old.header.segment_no,
             base_lsn: old.header.base_lsn,
             end_lsn: cut.base_lsn,

@@ -15,6 +15,8 @@
 //! | `segment` | segment files: making, naming, dropping, recycling |
 //! | `log` | the locks, group commit, rolls, poison |
 //! | `scan` | reading frames |
+//! | `read` | a segment open for reading |
+//! | `chain` | the segments in order, as readers see them |
 //! | `recovery` | opening |
 //!
 //! **The rules**, referred to by number in these files:
@@ -31,12 +33,15 @@
 //! - **R8** Acknowledgements follow positions.
 //! - **R9** A spare file is kept, so that a full disk still opens.
 //! - **R10** Every file of the directory is accounted for when it is opened.
+//! - **R11** A segment that is being read is unlinked, never written over.
 
 pub mod archive;
+pub mod chain;
 pub mod error;
 pub mod format;
 pub mod log;
 pub mod names;
+pub mod read;
 mod recovery;
 mod scan;
 mod segment;
@@ -86,3 +91,10 @@ pub const PLANTED_BUGS: &[(&str, &str)] = &[
     ("aof_roll_without_sync", "a segment is not synced before the next begins (R4)"),
     ("aof_truncate_too_far", "a segment is dropped although its end is still needed"),
 ];
+
+/// As [`PLANTED_BUGS`], in code that only the users of [`chain::Chain`] and the store above it reach.
+pub const STORE_PLANTED_BUGS: &[(&str, &str)] =
+    &[("aof_recycle_under_reader", "a dropped segment is written over while it is being read (R11)")];
+
+/// As [`MARKS`], in code that only the users of [`chain::Chain`] and the store above it reach.
+pub const STORE_MARKS: &[&str] = &[];

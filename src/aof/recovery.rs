@@ -27,6 +27,7 @@
 
 use super::format::{FRAME_BYTES, Fault, FrameHeader, FrameKind, HEADER_BYTES, SegmentHeader, frame_bytes};
 use super::names::{Listing, segment_name, spare_name};
+use super::read::BorrowedFile;
 use super::scan::{FrameReader, Step, scan_behind};
 use super::segment::{Closed, Made, SegmentFile, Segments, TailWriter, frame_place, random_bytes};
 use super::stage::{MARK_PAYLOAD, Position};
@@ -148,12 +149,21 @@ pub(super) fn recover<E: Env>(env: &E, dir: &Path, options: &LogOptions, replay:
 impl<E: Env> Found<E> {
     fn closed(&self, end_lsn: u64) -> Closed {
         let header = &self.segment.header;
-        Closed { number: header.segment_no, base_lsn: header.base_lsn, end_lsn, file_bytes: self.file_bytes }
+        Closed {
+            header: *header,
+            number: header.segment_no,
+            base_lsn: header.base_lsn,
+            end_lsn,
+            file_bytes: self.file_bytes,
+        }
     }
 
-    fn reader<'f>(&'f self, env: &'f E, from: u64, limit: u64) -> FrameReader<'f, E> {
-        let segment = &self.segment;
-        FrameReader::new(env, &segment.file, &segment.path, &segment.header, self.file_bytes, from, limit)
+    fn reader<'f>(&'f self, env: &E, from: u64, limit: u64) -> FrameReader<E, BorrowedFile<'f, E>> {
+        FrameReader::new(env, self.source(), &self.segment.header, self.file_bytes, from, limit)
+    }
+
+    fn source(&self) -> BorrowedFile<'_, E> {
+        BorrowedFile { file: &self.segment.file, path: &self.segment.path, bytes: self.file_bytes }
     }
 
     /// Damage at `lsn`.
@@ -235,6 +245,8 @@ impl<E: Env> Opening<'_, E> {
             closed: Default::default(),
             spares: Vec::new(),
             spare_next: listing.spares.last().map_or(1, |(number, _)| number.saturating_add(1)),
+            active: None,
+            readers: Default::default(),
         };
         for (number, bytes) in &listing.spares {
             let path = self.dir.join(spare_name(*number));
@@ -303,7 +315,7 @@ impl<E: Env> Opening<'_, E> {
             return Err(last.damage(end, format_args!("frame {fault}")));
         }
         let segment = &last.segment;
-        let behind = scan_behind(self.env, &segment.file, &segment.path, header, last.file_bytes, end)?;
+        let behind = scan_behind(self.env, last.source(), header, last.file_bytes, end)?;
         if behind.durable > end && !self.env.planted("aof_marks_ignored") {
             self.env.reached("aof.damage_below_mark");
             let witness = segment.offset(behind.witness);

@@ -7,42 +7,52 @@
 //! limit; after [`Step::Bad`] and [`Step::End`] it stands still.
 
 use super::format::{self, FRAME_BYTES, Fault, FrameHeader, HEADER_BYTES, SegmentHeader};
+use super::read::ReadAt;
 use super::segment::frame_place;
-use crate::base::{Error, Result};
-use crate::env::{Disk, DiskFile, Env};
-use std::path::Path;
+use crate::base::Result;
+use crate::env::Env;
+use std::ops::Range;
 
 /// How much is read at a time.
 const WINDOW_BYTES: usize = 256 << 10;
 
-type FileOf<E> = <<E as Env>::Disk as Disk>::File;
-
-/// A part of a file in memory.
-struct Window<'f, F> {
-    file: &'f F,
-    path: &'f Path,
-    file_bytes: u64,
+/// A part of a source in memory.
+struct Window<R> {
+    source: R,
+    /// Nothing at or after this offset is read.
+    stop: u64,
     start: u64,
     bytes: Vec<u8>,
 }
 
-impl<'f, F: DiskFile> Window<'f, F> {
-    /// Returns up to `len` bytes at `offset`; fewer only at the end of the file.
-    fn get(&mut self, offset: u64, len: usize) -> Result<&[u8]> {
-        let wanted_end = (offset + len as u64).min(self.file_bytes);
+impl<R: ReadAt> Window<R> {
+    fn new(source: R, stop: u64) -> Window<R> {
+        Window { source, stop, start: 0, bytes: Vec::new() }
+    }
+
+    /// Makes `len` bytes at `offset` available, or as many as there are, and returns where they lie in `self.bytes`.
+    fn get(&mut self, offset: u64, len: usize) -> Result<Range<usize>> {
+        let wanted_end = (offset + len as u64).min(self.stop);
         let have_end = self.start + self.bytes.len() as u64;
         if offset < self.start || wanted_end > have_end {
-            let room = usize::try_from(self.file_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
-            self.bytes.resize(len.max(WINDOW_BYTES).min(room), 0);
-            self.start = offset;
-            self.file.read_exact_at(&mut self.bytes, offset).map_err(|error| {
-                self.bytes.clear();
-                Error::io("read", self.path, error)
-            })?;
+            self.slide(offset, len)?;
         }
-        let at = (offset - self.start) as usize;
-        let end = (at + len).min(self.bytes.len());
-        Ok(self.bytes.get(at..end).unwrap_or_default())
+        let at = ((offset - self.start) as usize).min(self.bytes.len());
+        Ok(at..(at + len).min(self.bytes.len()))
+    }
+
+    /// Moves on to `offset`; bytes that are there already are kept and not read again.
+    fn slide(&mut self, offset: u64, len: usize) -> Result<()> {
+        let have_end = self.start + self.bytes.len() as u64;
+        let kept = if offset >= self.start { have_end.saturating_sub(offset) as usize } else { 0 };
+        let room = usize::try_from(self.stop.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let from = self.bytes.len() - kept;
+        self.bytes.copy_within(from.., 0);
+        self.start = offset;
+        self.bytes.resize(len.max(WINDOW_BYTES).min(room).max(kept), 0);
+        let read = self.source.read_at(&mut self.bytes[kept..], offset + kept as u64);
+        self.bytes.truncate(kept + *read.as_ref().unwrap_or(&0));
+        read.map(|_| ())
     }
 }
 
@@ -65,28 +75,31 @@ pub(super) enum Step<'a> {
 }
 
 /// Reads frames in order.
-pub(super) struct FrameReader<'f, E: Env> {
-    env: &'f E,
-    window: Window<'f, FileOf<E>>,
-    header: &'f SegmentHeader,
+pub(super) struct FrameReader<E: Env, R> {
+    env: E,
+    window: Window<R>,
+    header: SegmentHeader,
+    file_bytes: u64,
     lsn: u64,
     limit: u64,
+    /// The current frame's payload in the window.
+    payload: Range<usize>,
 }
 
-impl<'f, E: Env> FrameReader<'f, E> {
-    /// Starts at `from`; frames must end at or before `limit`.
+impl<E: Env, R: ReadAt> FrameReader<E, R> {
+    /// Starts at `from` of a source that holds `file_bytes`; frames must end at or before `limit`.
     pub(super) fn new(
-        env: &'f E,
-        file: &'f FileOf<E>,
-        path: &'f Path,
-        header: &'f SegmentHeader,
+        env: &E,
+        source: R,
+        header: &SegmentHeader,
         file_bytes: u64,
         from: u64,
         limit: u64,
-    ) -> FrameReader<'f, E> {
+    ) -> FrameReader<E, R> {
         assert!(header.base_lsn <= from && from <= limit, "a reader starts inside its segment");
-        let window = Window { file, path, file_bytes, start: 0, bytes: Vec::new() };
-        FrameReader { env, window, header, lsn: from, limit }
+        let stop = file_bytes.min(offset_of(header, limit));
+        let window = Window::new(source, stop);
+        FrameReader { env: env.clone(), window, header: *header, file_bytes, lsn: from, limit, payload: 0..0 }
     }
 
     /// Returns where the next frame begins.
@@ -94,46 +107,81 @@ impl<'f, E: Env> FrameReader<'f, E> {
         self.lsn
     }
 
-    /// Returns the offset of `lsn` in the file.
-    pub(super) fn offset(&self, lsn: u64) -> u64 {
-        HEADER_BYTES as u64 + (lsn - self.header.base_lsn)
+    /// Returns where frames must end.
+    pub(super) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Returns what is read.
+    pub(super) fn source(&self) -> &R {
+        &self.window.source
+    }
+
+    /// Returns the payload of the frame read last.
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.window.bytes[self.payload.clone()]
+    }
+
+    /// Moves the limit on.
+    pub(super) fn extend(&mut self, limit: u64) {
+        assert!(limit >= self.limit, "what is visible stays visible");
+        self.limit = limit;
+        self.window.stop = self.file_bytes.min(offset_of(&self.header, limit));
     }
 
     /// Reads the next frame.
     pub(super) fn next(&mut self) -> Result<Step<'_>> {
         let lsn = self.lsn;
+        Ok(match self.advance()? {
+            None => Step::End,
+            Some(Err(fault)) => Step::Bad(fault),
+            Some(Ok(header)) => Step::Frame { lsn, header, payload: self.payload() },
+        })
+    }
+
+    /// Reads the next frame's header, or none at the limit; its [`payload`](Self::payload) stays until the next call.
+    pub(super) fn advance(&mut self) -> Result<Option<Result<FrameHeader, Fault>>> {
+        let lsn = self.lsn;
+        self.payload = 0..0;
         if lsn == self.limit {
-            return Ok(Step::End);
+            return Ok(None);
         }
-        let offset = self.offset(lsn);
-        let place = frame_place(self.env, self.header, lsn);
+        let offset = offset_of(&self.header, lsn);
+        let place = frame_place(&self.env, &self.header, lsn);
         let unchecked = self.env.planted("aof_no_crc");
-        let bytes = self.window.get(offset, FRAME_BYTES)?;
+        let range = self.window.get(offset, FRAME_BYTES)?;
+        let bytes = &self.window.bytes[range];
         let decoded = match unchecked {
             true => FrameHeader::decode_unchecked(bytes).map_err(|_| Fault::Blank),
             false => FrameHeader::decode(bytes, &place),
         };
         let header = match decoded {
             Ok(header) => header,
-            Err(fault) => return Ok(Step::Bad(fault)),
+            Err(fault) => return Ok(Some(Err(fault))),
         };
         if header.durable(lsn).is_none() {
-            return Ok(Step::Bad(Fault::Contradiction));
+            return Ok(Some(Err(Fault::Contradiction)));
         }
         let end = lsn + header.frame_bytes();
-        if end > self.limit || self.offset(end) > self.window.file_bytes {
-            return Ok(Step::Bad(Fault::Overrun));
+        if end > self.limit || offset_of(&self.header, end) > self.file_bytes {
+            return Ok(Some(Err(Fault::Overrun)));
         }
         // Asked for with its header, so that most frames are read once.
         let frame = self.window.get(offset, FRAME_BYTES + header.len as usize)?;
-        let payload = frame.get(FRAME_BYTES..).unwrap_or_default();
-        if !unchecked && !header.payload_is_good(payload) {
-            return Ok(Step::Bad(Fault::PayloadChecksum));
+        let payload = (frame.start + FRAME_BYTES).min(frame.end)..frame.end;
+        if !unchecked && !header.payload_is_good(&self.window.bytes[payload.clone()]) {
+            return Ok(Some(Err(Fault::PayloadChecksum)));
         }
         assert!(end > lsn && payload.len() == header.len as usize, "a frame moves the reader on");
         self.lsn = end;
-        Ok(Step::Frame { lsn, header, payload })
+        self.payload = payload;
+        Ok(Some(Ok(header)))
     }
+}
+
+/// Returns the offset of `lsn` in the file of the segment of `header`.
+fn offset_of(header: &SegmentHeader, lsn: u64) -> u64 {
+    (HEADER_BYTES as u64).saturating_add(lsn - header.base_lsn)
 }
 
 /// What lies behind a bad frame.
@@ -147,24 +195,24 @@ pub(super) struct Behind {
     pub(super) end: u64,
 }
 
-/// Looks for good frame headers from `bad` to the end of the file, at every multiple of 8.
+/// Looks for good frame headers from `bad` to the end of the `file_bytes` of `source`, at every multiple of 8.
 pub(super) fn scan_behind<E: Env>(
     env: &E,
-    file: &FileOf<E>,
-    path: &Path,
+    source: impl ReadAt,
     segment: &SegmentHeader,
     file_bytes: u64,
     bad: u64,
 ) -> Result<Behind> {
     let mut behind = Behind { end: bad, ..Behind::default() };
-    let mut window = Window { file, path, file_bytes, start: 0, bytes: Vec::new() };
+    let mut window = Window::new(source, file_bytes);
     let mut lsn = bad;
     loop {
-        let offset = HEADER_BYTES as u64 + (lsn - segment.base_lsn);
+        let offset = offset_of(segment, lsn);
         if offset + FRAME_BYTES as u64 > file_bytes {
             return Ok(behind);
         }
-        let bytes = window.get(offset, WINDOW_BYTES)?;
+        let range = window.get(offset, WINDOW_BYTES)?;
+        let bytes = &window.bytes[range];
         let mut at = 0;
         while at + FRAME_BYTES <= bytes.len() {
             let place = frame_place(env, segment, lsn);

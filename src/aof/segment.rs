@@ -14,10 +14,12 @@
 
 use super::format::{ALIGN, HEADER_BYTES, Place, SegmentHeader};
 use super::names::{segment_name, spare_name};
+use super::read::SegmentReader;
 use crate::base::{Error, ErrorKind, Result};
 use crate::env::{Disk, DiskFile, Env, OpenMode, SyncKind};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
+use std::sync::Weak;
 
 /// Zeros written ahead: at first, and at most at a time.
 const AHEAD_BYTES_MIN: u64 = 64 << 10;
@@ -130,6 +132,7 @@ impl<E: Env> TailWriter<'_, E> {
 /// A segment that is no longer written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Closed {
+    pub(super) header: SegmentHeader,
     pub(super) number: u64,
     pub(super) base_lsn: u64,
     pub(super) end_lsn: u64,
@@ -158,6 +161,10 @@ pub(super) struct Segments<E: Env> {
     /// Number and length; the shortest are the reserve.
     pub(super) spares: Vec<(u64, u64)>,
     pub(super) spare_next: u64,
+    /// The one being written, once there is one.
+    pub(super) active: Option<SegmentHeader>,
+    /// The segments that are open for reading, by number.
+    pub(super) readers: BTreeMap<u64, Weak<SegmentReader<E>>>,
 }
 
 impl<E: Env> Segments<E> {
@@ -187,6 +194,7 @@ impl<E: Env> Segments<E> {
         match self.fill(&segment, file_bytes, fill) {
             Ok((file_bytes, end_lsn)) => {
                 segment.path = self.name(&segment)?;
+                self.active = Some(segment.header);
                 Ok(Made { segment, file_bytes, end_lsn, recycled })
             }
             Err(error) => {
@@ -277,11 +285,13 @@ impl<E: Env> Segments<E> {
             }
             let next = self.closed.get(1).map_or(oldest.end_lsn, |next| next.base_lsn);
             assert_eq!(next, oldest.end_lsn, "closed segments lie back to back");
-            let path = self.path(&segment_name(oldest.number));
+            let (number, file_bytes) = (oldest.number, oldest.file_bytes);
+            let path = self.path(&segment_name(number));
             // The reserve stays beside the spares.
-            if self.spares.len() < self.spares_max + RESERVES && oldest.file_bytes <= 2 * self.segment_bytes {
+            let wanted = self.spares.len() < self.spares_max + RESERVES && file_bytes <= 2 * self.segment_bytes;
+            if self.may_recycle(number) && wanted {
                 self.env.reached("aof.recycle");
-                let spare = (self.spare_next, oldest.file_bytes);
+                let spare = (self.spare_next, file_bytes);
                 let to = self.path(&spare_name(spare.0));
                 self.env.disk().rename(&path, &to).map_err(|error| Error::io("rename", &path, error))?;
                 self.spare_next += 1;

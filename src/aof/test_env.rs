@@ -199,7 +199,8 @@ impl Env for TestEnv {
         self.disk.0.lock().reached.push(mark);
     }
     fn planted(&self, name: &'static str) -> bool {
-        assert!(super::PLANTED_BUGS.iter().any(|(bug, _)| *bug == name), "{name} is not declared");
+        let mut declared = super::PLANTED_BUGS.iter().chain(super::STORE_PLANTED_BUGS);
+        assert!(declared.any(|(bug, _)| *bug == name), "{name} is not declared");
         self.disk.0.lock().planted.contains(&name)
     }
 }

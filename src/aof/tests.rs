@@ -399,6 +399,27 @@ fn r9_a_full_disk_opens_keeps_everything_and_goes_on_once_there_is_room() {
 }
 
 #[test]
+fn r11_a_segment_that_is_read_is_not_written_over() {
+    rule("aof_recycle_under_reader", |env| {
+        let (log, ..) = open(env).unwrap();
+        append_synced(&log, &payloads(8, 1000));
+        let reader = log.open_segment(1).unwrap();
+        assert!(std::sync::Arc::ptr_eq(&reader, &log.open_segment(1).unwrap()));
+        let end = reader.end_lsn().unwrap();
+        log.truncate_before(log.durable()).unwrap();
+        assert_eq!(log.open_segment(1).unwrap_err().kind(), &ErrorKind::NotFound);
+        append_synced(&log, &payloads(30, 1000));
+        let mut frames = reader.frames(0, end.0);
+        let mut found = Vec::new();
+        while let Ok(scan::Step::Frame { header, payload, .. }) = frames.next() {
+            if header.kind.is_callers() {
+                found.push(payload.to_vec());
+            }
+        }
+        found == payloads(8, 1000)[..found.len()] && frames.lsn() == end.0
+    });
+}
+#[test]
 fn r10_unknown_files_are_reported_and_left_alone() {
     let env = TestEnv::default();
     let (log, ..) = open(&env).unwrap();
@@ -687,4 +708,6 @@ fn threads_share_syncs_and_every_acknowledged_record_is_there() {
 fn declared_names_are_sorted_and_unique() {
     assert!(MARKS.is_sorted() && MARKS.windows(2).all(|pair| pair[0] != pair[1]));
     assert!(PLANTED_BUGS.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    assert!(STORE_MARKS.windows(2).all(|pair| pair[0] < pair[1]));
+    assert!(STORE_PLANTED_BUGS.windows(2).all(|pair| pair[0].0 < pair[1].0));
 }

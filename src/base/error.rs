@@ -87,6 +87,11 @@ impl Error {
         Error::new(ErrorKind::InvalidArgument, format!("invalid argument: {what}"))
     }
 
+    /// Reports that something asked for does not exist, or no longer does.
+    pub fn not_found(what: impl fmt::Display) -> Error {
+        Error::new(ErrorKind::NotFound, what.to_string())
+    }
+
     /// Reports that `dir` is open elsewhere.
     pub fn locked(dir: &Path) -> Error {
         let message = format!("{} is locked: another process has it open; close that one first", dir.display());

@@ -1,0 +1,191 @@
+//! The segments of a log in order, as readers see them: [`Chain`], [`Span`] and where to begin.
+//!
+//! A cursor knows no files: it asks a [`Chain`] which segment holds a place, opens it, and reads. [`LogChain`] is the chain
+//! of a log that is being written, all of it local. The store puts archived segments before the local ones by a chain of its
+//! own, and a read-only open has one that looks at the directory.
+//!
+//! Called on any thread. Implementations lock for as long as a search takes, and never across reading frames.
+//!
+//! **Invariants**
+//! - Spans are numbered without a gap, and each but the last ends where the next begins.
+//! - What is visible only grows; what is truncated stays so.
+
+use super::log::Log;
+use super::read::SegmentReader;
+use super::segment::{Closed, Segments};
+use super::types::Lsn;
+use crate::base::{Error, Result};
+use crate::env::Env;
+use std::sync::Arc;
+
+/// What is known of a segment without opening it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Position in the chain, from 1.
+    pub number: u64,
+    /// Where its first frame begins.
+    pub base_lsn: Lsn,
+    /// Where the next segment begins; none while it is being written.
+    pub end_lsn: Option<Lsn>,
+    /// The first record number expected.
+    pub base_id: u64,
+    /// No later than its first frame's time, microseconds since 1970.
+    pub base_ts: u64,
+}
+
+/// Which segment to look for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// The oldest one.
+    First,
+    /// The one of this number.
+    Number(u64),
+    /// The last one that begins at or before this position, else the oldest.
+    Lsn(Lsn),
+    /// The last one whose first expected record is this one or before, else the oldest.
+    Id(u64),
+    /// The last one whose time begins before this, microseconds since 1970, else the oldest.
+    Time(u64),
+}
+
+impl At {
+    /// Returns the index of the segment among `count` spans, oldest first, that `span` hands out.
+    pub fn index_in(self, count: usize, span: impl Fn(usize) -> Span) -> Option<usize> {
+        let last_with = |holds: &dyn Fn(&Span) -> bool| {
+            let (mut low, mut high) = (0, count);
+            while low < high {
+                let middle = low + (high - low) / 2;
+                if holds(&span(middle)) { low = middle + 1 } else { high = middle }
+            }
+            (count > 0).then(|| low.saturating_sub(1))
+        };
+        match self {
+            At::First => (count > 0).then_some(0),
+            At::Number(number) => last_with(&|span| span.number <= number).filter(|at| span(*at).number == number),
+            At::Lsn(lsn) => last_with(&|span| span.base_lsn <= lsn),
+            At::Id(id) => last_with(&|span| span.base_id <= id),
+            At::Time(ts) => last_with(&|span| span.base_ts < ts),
+        }
+    }
+}
+
+/// From where to where a log can be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Where the oldest kept segment begins.
+    pub first_lsn: Lsn,
+    /// The oldest record kept; older ones in the oldest segment are not shown.
+    pub first_id: u64,
+    /// Up to where the log survives a power loss.
+    pub durable: Lsn,
+    /// Up to where the operating system has it.
+    pub written: Lsn,
+}
+
+/// The segments of a log, wherever they are.
+pub trait Chain<E: Env>: Send + Sync + 'static {
+    /// Returns from where to where can be read now.
+    ///
+    /// # Errors
+    /// A chain that has to look at a directory may fail to.
+    fn bounds(&self) -> Result<Bounds>;
+
+    /// Returns the segment at `at`, or none if there is none.
+    ///
+    /// # Errors
+    /// As [`bounds`](Self::bounds).
+    fn locate(&self, at: At) -> Result<Option<Span>>;
+
+    /// Opens a segment for reading; it stays readable while the reader is held, whatever is truncated.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if it is no longer there; what reading its header met.
+    fn open(&self, span: &Span) -> Result<Arc<SegmentReader<E>>>;
+}
+
+/// The local segments of a log that is being written.
+pub struct LogChain<E: Env>(pub Log<E>);
+
+impl<E: Env> Chain<E> for LogChain<E> {
+    fn bounds(&self) -> Result<Bounds> {
+        let first = self.0.locate(At::First);
+        let durable = self.0.durable();
+        Ok(Bounds {
+            first_lsn: first.map_or(durable, |span| span.base_lsn),
+            first_id: first.map_or(0, |span| span.base_id),
+            durable,
+            written: durable,
+        })
+    }
+
+    fn locate(&self, at: At) -> Result<Option<Span>> {
+        Ok(self.0.locate(at))
+    }
+
+    fn open(&self, span: &Span) -> Result<Arc<SegmentReader<E>>> {
+        self.0.open_segment(span.number)
+    }
+}
+
+impl Closed {
+    fn span(&self) -> Span {
+        Span {
+            number: self.number,
+            base_lsn: Lsn(self.base_lsn),
+            end_lsn: Some(Lsn(self.end_lsn)),
+            base_id: self.header.base_id,
+            base_ts: self.header.base_ts,
+        }
+    }
+}
+
+impl<E: Env> Segments<E> {
+    /// Returns the segment at `at`.
+    pub(super) fn locate(&self, at: At) -> Option<Span> {
+        let closed = self.closed.len();
+        // While a roll is under way the last closed segment is still the active one.
+        let is_new = |number: u64| self.closed.back().is_none_or(|last| last.number < number);
+        let active = self.active.filter(|active| is_new(active.segment_no)).map(|active| Span {
+            number: active.segment_no,
+            base_lsn: Lsn(active.base_lsn),
+            end_lsn: None,
+            base_id: active.base_id,
+            base_ts: active.base_ts,
+        });
+        let span = |index: usize| match (self.closed.get(index), active) {
+            (Some(closed), _) => closed.span(),
+            (None, Some(active)) => active,
+            (None, None) => unreachable!("the index is below the count"),
+        };
+        at.index_in(closed + usize::from(active.is_some()), span).map(span)
+    }
+
+    /// Opens segment `number` for reading, or returns the reader that exists.
+    ///
+    /// Under the lock of the segments, so that the file cannot be dropped before it is open.
+    pub(super) fn open_reader(&mut self, number: u64) -> Result<Arc<SegmentReader<E>>> {
+        let Some(span) = self.locate(At::Number(number)) else {
+            return Err(Error::not_found(format_args!("segment {number} of {} is gone", self.dir.display())));
+        };
+        let existing = self.readers.get(&number).and_then(std::sync::Weak::upgrade);
+        let reader = match existing {
+            Some(reader) => reader,
+            None => {
+                let reader = Arc::new(SegmentReader::open_local(&self.env, &self.dir, number, span.end_lsn)?);
+                self.readers.retain(|_, reader| reader.strong_count() > 0);
+                self.readers.insert(number, Arc::downgrade(&reader));
+                reader
+            }
+        };
+        if let Some(end) = span.end_lsn {
+            reader.seal(end);
+        }
+        Ok(reader)
+    }
+
+    /// Returns true if a dropped segment's file may be written over: nobody reads it (R11).
+    pub(super) fn may_recycle(&mut self, number: u64) -> bool {
+        let read = self.readers.remove(&number).is_some_and(|reader| reader.strong_count() > 0);
+        !read || self.env.planted("aof_recycle_under_reader")
+    }
+}
