@@ -140,6 +140,15 @@ pub fn fault_kind(event: &FaultEvent) -> &'static str {
         Fault::Misdirected { .. } => "misdirected write",
         Fault::LostWrite { .. } => "lost write",
         Fault::WallStep { .. } => "wall clock steps",
+        Fault::RemoteFail => "archive fails",
+        Fault::RemoteLost => "archive's answer lost",
+        Fault::RemoteLate { .. } => "archive lands late",
+        Fault::RemoteConflict { foreign: true, .. } => "archive conflict, another's object",
+        Fault::RemoteConflict { .. } => "archive conflict, spurious",
+        Fault::RemoteDamaged { .. } => "archive stores damaged",
+        Fault::RemoteGone => "archive loses object",
+        Fault::RemoteRot { .. } => "archive damages object",
+        Fault::RemoteStall { .. } => "archive stalls",
     }
 }
 

@@ -9,15 +9,14 @@
 //! | `commit` | the commit that wrote it, if known |
 //! | `profile` | what runs |
 //! | `world` | seed, fault plan and rates, schedule, planted bugs |
-//! | `workload` | options, keys, steps |
+//! | `workload` | options and steps; the profile says what they look like |
 //! | `violation` | what went wrong when it was written |
 //! | `hash` | the event hash of that run; differs after a change of code |
 //! | `bites` | the planted bugs under which it must go wrong, and without which it must pass; empty for a bug that was real |
 //!
 //! Unknown fields are refused, so that a typing mistake in a hand-written case is noticed.
 
-use crate::profile::Profile;
-use crate::profile::engine::case::Workload;
+use crate::profile::{Profile, Workload};
 use crate::{Violation, WorldConfig};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -27,7 +26,7 @@ pub const FORMAT: u32 = 1;
 
 /// Everything that decides a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Raw")]
 pub struct Case {
     /// The version of the format.
     pub format: u32,
@@ -47,10 +46,34 @@ pub struct Case {
     pub bites: Vec<String>,
 }
 
+/// A case as it is read: the profile says what the workload looks like.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    format: u32,
+    commit: String,
+    profile: String,
+    world: WorldConfig,
+    workload: serde_json::Value,
+    violation: Option<Violation>,
+    hash: u64,
+    bites: Vec<String>,
+}
+
+impl TryFrom<Raw> for Case {
+    type Error = String;
+
+    fn try_from(raw: Raw) -> Result<Case, String> {
+        let Raw { format, commit, profile, world, workload, violation, hash, bites } = raw;
+        let workload = Workload::read(profile.parse()?, workload)?;
+        Ok(Case { format, commit, profile, world, workload, violation, hash, bites })
+    }
+}
+
 impl Case {
     /// Makes a case that has not run yet.
-    pub fn new(profile: Profile, world: WorldConfig, workload: Workload) -> Case {
-        let profile = profile.name().into();
+    pub fn new(world: WorldConfig, workload: Workload) -> Case {
+        let profile = workload.profile().name().into();
         Case { format: FORMAT, commit: commit(), profile, world, workload, violation: None, hash: 0, bites: Vec::new() }
     }
 
@@ -74,7 +97,6 @@ impl Case {
         if case.format != FORMAT {
             return Err(format!("{} has format {}, this program reads {FORMAT}", path.display(), case.format));
         }
-        case.profile().map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(case)
     }
 

@@ -7,6 +7,7 @@
 //!
 //! Built by the campaign (usually with [`FaultConfig::swarm`]), read by the world on its own thread.
 
+use crate::archive::RemoteOp;
 use crate::chooser::{Salted, roll, roll_at};
 use crate::config::WorldConfig;
 use crate::trace::mix;
@@ -41,6 +42,8 @@ pub enum At {
     Restart(u64),
     /// The n-th reading of the wall clock.
     WallRead(u64),
+    /// The n-th operation of the archive.
+    Remote(u64),
 }
 
 /// What a power loss leaves of what was not synced.
@@ -140,6 +143,39 @@ pub enum Fault {
         /// How far, in microseconds, in either direction.
         micros: i64,
     },
+    /// The archive does nothing and says so. At [`At::Remote`], as all that follow.
+    RemoteFail,
+    /// The archive does what it is asked, and the answer is lost.
+    RemoteLost,
+    /// A put or delete is said to have failed and is done later, perhaps after a restart.
+    RemoteLate {
+        /// Behind how many further operations of the archive.
+        after: u64,
+    },
+    /// A put is told that the object exists (409, 412).
+    RemoteConflict {
+        /// True if it then does, with other bytes; false if nothing was done.
+        foreign: bool,
+        /// Decides the other bytes.
+        salt: u64,
+    },
+    /// A put stores other bytes than it was given.
+    RemoteDamaged {
+        /// Decides which.
+        salt: u64,
+    },
+    /// An object is gone for good when it is looked at.
+    RemoteGone,
+    /// An object is damaged for good when it is read.
+    RemoteRot {
+        /// Decides which bytes.
+        salt: u64,
+    },
+    /// An operation of the archive hangs.
+    RemoteStall {
+        /// For how long, in simulated nanoseconds.
+        ns: u64,
+    },
 }
 
 /// A fault and where it strikes.
@@ -164,6 +200,7 @@ impl FaultEvent {
             At::Op(index) => (2, index),
             At::Restart(index) => (3, index),
             At::WallRead(index) => (4, index),
+            At::Remote(index) => (5, index),
         };
         let what = match self.fault {
             Fault::Crash { power, after, loss } => {
@@ -179,6 +216,14 @@ impl FaultEvent {
             Fault::Misdirected { salt } => (90, salt),
             Fault::LostWrite { salt } => (100, salt),
             Fault::WallStep { micros } => (110, micros as u64),
+            Fault::RemoteFail => (120, 0),
+            Fault::RemoteLost => (130, 0),
+            Fault::RemoteLate { after } => (140, after),
+            Fault::RemoteConflict { foreign, salt } => (150 + u64::from(foreign), salt),
+            Fault::RemoteDamaged { salt } => (160, salt),
+            Fault::RemoteGone => (170, 0),
+            Fault::RemoteRot { salt } => (180, salt),
+            Fault::RemoteStall { ns } => (190, ns),
         };
         [at.0, at.1, what.0, what.1].into_iter().fold(0, mix)
     }
@@ -239,10 +284,28 @@ pub struct FaultConfig {
     pub wall_step: Rate,
     /// The largest step, in microseconds.
     pub wall_step_us_max: u64,
+    /// An operation of the archive that fails and does nothing.
+    pub remote_fail: Rate,
+    /// An operation of the archive whose answer is lost.
+    pub remote_lost: Rate,
+    /// A put or delete that lands late.
+    pub remote_late: Rate,
+    /// A put that is told that its object exists.
+    pub remote_conflict: Rate,
+    /// A put that stores other bytes.
+    pub remote_damaged: Rate,
+    /// An object that is gone, for each look at one.
+    pub remote_gone: Rate,
+    /// An object that is damaged, for each read of one.
+    pub remote_rot: Rate,
+    /// A stall of the archive, for each operation.
+    pub remote_stall: Rate,
 
     // Conditions: apply under every plan.
     /// The latency of a disk operation is uniform up to this many nanoseconds; 0 for none.
     pub latency_ns_max: u64,
+    /// The latency of an operation of the archive is uniform up to this many nanoseconds; 0 for none.
+    pub remote_latency_ns_max: u64,
     /// How many bytes the disk holds; `None` for no limit. Removing files gives space back.
     pub capacity_bytes: Option<u64>,
     /// A wake-up without a notification, for each wait on a condition variable.
@@ -270,6 +333,8 @@ struct Sites {
     latency: u64,
     spurious: u64,
     notify: u64,
+    remote: [u64; 8],
+    remote_latency: u64,
 }
 
 /// The faults of one run: decides, counts, and records what fired.
@@ -288,6 +353,7 @@ pub(crate) struct Faults {
     pub(crate) restarts: u64,
     pub(crate) crashes: u64,
     wall_reads: u64,
+    remote_ops: u64,
     waits: u64,
     notifications: u64,
     no_space_until: u64,
@@ -327,12 +393,15 @@ impl Faults {
                 latency: site("latency"),
                 spurious: site("spurious"),
                 notify: site("notify"),
+                remote: std::array::from_fn(|kind| roll(config.seed, "remote", kind as u64)),
+                remote_latency: site("remote latency"),
             },
             ios: 0,
             ops: 0,
             restarts: 0,
             crashes: 0,
             wall_reads: 0,
+            remote_ops: 0,
             waits: 0,
             notifications: 0,
             no_space_until: 0,
@@ -492,6 +561,58 @@ impl Faults {
         })?;
         let Fault::WallStep { micros } = self.fire(at, fault) else { unreachable!("filtered above") };
         Some(micros)
+    }
+
+    /// Counts an operation of the archive; returns its number and how long it takes.
+    pub(crate) fn begin_remote(&mut self) -> (u64, u64) {
+        let op = self.remote_ops;
+        self.remote_ops += 1;
+        let at = At::Remote(op);
+        let stall = self.listed(at, |fault| matches!(fault, Fault::RemoteStall { .. })).or_else(|| {
+            let ns = 1 + roll_at(self.sites.remote[7] ^ 1, op) % self.config.stall_ns_max.max(1);
+            self.hits(self.config.remote_stall, self.sites.remote[7], op).then_some(Fault::RemoteStall { ns })
+        });
+        let latency = match self.config.remote_latency_ns_max {
+            0 => 0,
+            max => roll_at(self.sites.remote_latency, op) % max,
+        };
+        match stall.map(|fault| self.fire(at, fault)) {
+            Some(Fault::RemoteStall { ns }) => (op, latency.saturating_add(ns)),
+            _ => (op, latency),
+        }
+    }
+
+    /// Returns what operation `op` of the archive meets; `exists` says whether its object does.
+    pub(crate) fn remote(&mut self, op: u64, kind: RemoteOp, exists: bool) -> Option<Fault> {
+        use RemoteOp::{Delete, Head, Put, Read};
+        let possible = |fault: &Fault| match fault {
+            Fault::RemoteFail | Fault::RemoteLost => true,
+            Fault::RemoteLate { .. } => matches!(kind, Put | Delete),
+            Fault::RemoteConflict { .. } | Fault::RemoteDamaged { .. } => kind == Put,
+            Fault::RemoteGone => exists && matches!(kind, Head | Read),
+            Fault::RemoteRot { .. } => exists && kind == Read,
+            _ => false,
+        };
+        let at = At::Remote(op);
+        let config = &self.config;
+        let salt = |which: usize| roll_at(self.sites.remote[which] ^ 1, op);
+        let seeded = [
+            (config.remote_fail, Fault::RemoteFail),
+            (config.remote_lost, Fault::RemoteLost),
+            (config.remote_late, Fault::RemoteLate { after: salt(2) % 12 }),
+            (config.remote_conflict, Fault::RemoteConflict { foreign: salt(3).is_multiple_of(2), salt: salt(3) >> 1 }),
+            (config.remote_damaged, Fault::RemoteDamaged { salt: salt(4) }),
+            (config.remote_gone, Fault::RemoteGone),
+            (config.remote_rot, Fault::RemoteRot { salt: salt(6) }),
+        ];
+        let listed = self.listed(at, possible);
+        let fault = listed.or_else(|| {
+            let hit = |(which, (rate, fault)): (usize, &(Rate, Fault))| {
+                (possible(fault) && self.hits(*rate, self.sites.remote[which], op)).then_some(*fault)
+            };
+            seeded.iter().enumerate().find_map(hit)
+        })?;
+        Some(self.fire(at, fault))
     }
 
     /// Returns after how many nanoseconds this wait ends without a notification, if it does.

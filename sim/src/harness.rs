@@ -170,7 +170,7 @@ pub fn run(config: &WorldConfig, body: impl FnOnce(&mut Harness)) -> Outcome {
         world.violate(Violation::BODY, message);
     }
     let disk_state = world.disk.borrow().state_hash();
-    let state_hash = mix(harness.state, disk_state);
+    let state_hash = mix(mix(harness.state, disk_state), world.archive.borrow().state_hash());
     let violation = world.violation.borrow_mut().take();
     let mut core = world.core.borrow_mut();
     let outcome = Outcome {

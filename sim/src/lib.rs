@@ -8,7 +8,7 @@
 //! |---|---|
 //! | run a program in a world, restart it after crashes | [`run`], [`Harness`] |
 //! | choose schedule and faults, keep them, replay them | [`WorldConfig`], [`Schedule`], [`FaultPlan`], [`FaultConfig`] |
-//! | know what the disk promises | [`SimDisk`] |
+//! | know what disk and archive promise | [`SimDisk`], [`SimArchive`] |
 //! | explore every run of a small program | [`Explorer`] |
 //! | simulate the engine from a seed, judged by every checker | [`profile`], [`check`](mod@check) |
 //! | run thousands of seeds, or a crash at every disk operation | [`campaign`] |
@@ -68,6 +68,7 @@
 //! "A Randomized Scheduler with Probabilistic Guarantees of Finding Bugs" (priorities).
 #![allow(clippy::disallowed_macros, reason = "thread-locals below the fibers: the current world, the pool of stacks")]
 
+mod archive;
 pub mod campaign;
 pub mod case;
 pub mod check;
@@ -87,6 +88,7 @@ mod tests;
 mod trace;
 mod world;
 
+pub use archive::SimArchive;
 pub use chooser::{Chooser, ChooserConfig, Draw, Explorer, Stream, roll};
 pub use config::{Damage, Outcome, Schedule, Switch, Violation, WorldConfig};
 pub use disk::{FileContent, SimDirLock, SimDisk, SimFile};

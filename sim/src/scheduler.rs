@@ -24,6 +24,7 @@ pub(crate) enum Reason {
     Join { fiber: u32 },
     Sleep,
     Disk,
+    Archive,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -430,6 +431,7 @@ impl Core {
                 State::Blocked(Reason::Join { fiber }) => format!("joins {fiber} '{}'", name(fiber)),
                 State::Blocked(Reason::Sleep) => "sleeps".to_owned(),
                 State::Blocked(Reason::Disk) => "waits for the disk".to_owned(),
+                State::Blocked(Reason::Archive) => "waits for the archive".to_owned(),
             };
             text.push(format!("{id} '{}' {what}", thread.name));
         }

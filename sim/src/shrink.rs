@@ -10,10 +10,9 @@
 //! Source: Zeller, Hildebrandt: Simplifying and Isolating Failure-Inducing Input (2002).
 
 use crate::case::Case;
-use crate::profile::engine::case::{Op, Step, Walk};
-use crate::profile::engine::value::VALUE_BYTES_MIN;
-use crate::profile::{Profile, Run};
+use crate::profile::{Profile, Run, Workload};
 use crate::{At, Fault, FaultEvent, FaultPlan, Loss, Rate, Schedule};
+use std::ops::Range;
 
 /// How large a case is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +32,7 @@ impl Size {
     pub fn of(case: &Case) -> Size {
         Size {
             faults: events(case).len(),
-            steps: case.workload.steps.len(),
+            steps: case.workload.steps(),
             clients: case.workload.clients().into(),
             switches: match &case.world.schedule {
                 Schedule::Explicit(switches) => Some(switches.len()),
@@ -135,16 +134,14 @@ impl Shrinker {
         self.keep(&candidate)
     }
 
-    /// Removes parts of a list of the best case, large ones first.
-    fn remove<T: Clone>(&mut self, read: fn(&Case) -> Vec<T>, write: fn(&mut Case, Vec<T>), aimed: bool) {
-        let mut size = read(&self.best).len();
+    /// Removes parts of a list of the best case, large ones first; `length` counts it, `drain` takes a range away.
+    fn remove(&mut self, length: fn(&Case) -> usize, drain: fn(&mut Case, Range<usize>), aimed: bool) {
+        let mut size = length(&self.best);
         while size > 0 {
             let mut at = 0;
-            while at < read(&self.best).len() && self.runs < self.runs_max {
-                let mut rest = read(&self.best);
-                rest.drain(at..(at + size).min(rest.len()));
+            while at < length(&self.best) && self.runs < self.runs_max {
                 let mut candidate = self.best.clone();
-                write(&mut candidate, rest);
+                drain(&mut candidate, at..(at + size).min(length(&self.best)));
                 let kept = self.keep(&candidate) || (aimed && self.aim(&candidate));
                 if !kept {
                     at += size;
@@ -179,6 +176,7 @@ impl Shrinker {
     fn calm_conditions(&mut self) {
         self.change(|case| case.world.schedule = Schedule::Calm);
         self.change(|case| case.world.faults.latency_ns_max = 0);
+        self.change(|case| case.world.faults.remote_latency_ns_max = 0);
         self.change(|case| case.world.faults.spurious_wakeup = Rate(0));
         self.change(|case| case.world.faults.wall_drift_ppm = 0);
         self.change(|case| case.world.faults.buggify = false);
@@ -188,36 +186,31 @@ impl Shrinker {
     fn faults(&mut self) {
         self.remove(
             |case| match &case.world.plan {
-                FaultPlan::Explicit(events) => events.clone(),
-                FaultPlan::Seeded => Vec::new(),
+                FaultPlan::Explicit(events) => events.len(),
+                FaultPlan::Seeded => 0,
             },
-            |case, events| case.world.plan = FaultPlan::Explicit(events),
+            |case, range| match &mut case.world.plan {
+                FaultPlan::Explicit(events) => drop(events.drain(range)),
+                FaultPlan::Seeded => {}
+            },
             false,
         );
-        self.remove(|case| case.world.also.clone(), |case, events| case.world.also = events, false);
+        self.remove(|case| case.world.also.len(), |case, range| drop(case.world.also.drain(range)), false);
     }
 
     fn steps(&mut self) {
-        let read = |case: &Case| case.workload.steps.clone();
-        let write = |case: &mut Case, steps| case.workload.steps = steps;
-        self.remove(read, write, false);
-        if self.best.workload.steps.len() > 3 {
-            self.remove(read, write, true);
+        let length = |case: &Case| case.workload.steps();
+        let drain = |case: &mut Case, range| case.workload.remove(range);
+        self.remove(length, drain, false);
+        if self.best.workload.steps() > 3 {
+            self.remove(length, drain, true);
         }
     }
 
     fn clients(&mut self) {
         for from in (1..self.best.workload.clients()).rev() {
             for to in 0..from {
-                let merged = self.change(|case| {
-                    for step in &mut case.workload.steps {
-                        match step {
-                            Step::Client { client, .. } if *client == from => *client = to,
-                            _ => {}
-                        }
-                    }
-                });
-                if merged {
+                if self.change(|case| case.workload.merge_client(from, to)) {
                     break;
                 }
             }
@@ -225,20 +218,10 @@ impl Shrinker {
     }
 
     fn magnitudes(&mut self) {
-        self.change(|case| case.workload.steps.iter_mut().for_each(smallest_values));
-        for at in 0..self.best.workload.steps.len() {
-            self.change(|case| smallest_values(&mut case.workload.steps[at]));
-            self.change(|case| simplify(&mut case.workload.steps[at]));
-            self.writes(at);
+        self.each(|workload| workload.plainer());
+        for at in 0..self.best.workload.steps() {
+            self.each(|workload| workload.smaller(at));
         }
-        self.change(|case| case.workload.options.compression = 0);
-        self.change(|case| case.workload.options.filter_bits_per_key = 0);
-        self.change(|case| case.workload.options.background_threads = 1);
-        self.change(|case| case.workload.options.manifest_bytes_max = 1 << 20);
-        self.change(|case| case.workload.options.memtable_bytes = 64 << 10);
-        self.change(|case| case.workload.options.wal_segment_bytes = 64 << 10);
-        self.change(|case| case.workload.options.l0_stall_files = case.workload.options.l0_compaction_files + 20);
-        self.change(|case| case.workload.key_shape = crate::profile::engine::value::KeyShape::Short);
         let events = events(&self.best).len();
         for at in 0..events {
             self.change(|case| {
@@ -251,54 +234,27 @@ impl Shrinker {
         }
     }
 
-    /// Takes writes out of the batch of step `at`.
-    fn writes(&mut self, at: usize) {
-        let mut write = 0;
-        loop {
-            let Some(Step::Client { op: Op::Write { writes, .. }, .. }) = self.best.workload.steps.get(at) else {
-                return;
-            };
-            if writes.len() < 2 || write >= writes.len() {
-                return;
+    /// Tries each of what `of` makes of the best workload; one that is kept makes place for the next.
+    fn each(&mut self, of: impl Fn(&Workload) -> Vec<Workload>) {
+        let mut at = 0;
+        while let Some(workload) = of(&self.best.workload).into_iter().nth(at) {
+            if !self.change(|case| case.workload = workload) {
+                at += 1;
             }
-            let removed = self.change(|case| {
-                if let Step::Client { op: Op::Write { writes, .. }, .. } = &mut case.workload.steps[at] {
-                    writes.remove(write);
-                }
-            });
-            write += usize::from(!removed);
         }
     }
 
     fn preemptions(&mut self) {
         self.remove(
             |case| match &case.world.schedule {
-                Schedule::Explicit(switches) => switches.clone(),
-                _ => Vec::new(),
+                Schedule::Explicit(switches) => switches.len(),
+                _ => 0,
             },
-            |case, switches| case.world.schedule = Schedule::Explicit(switches),
+            |case, range| match &mut case.world.schedule {
+                Schedule::Explicit(switches) => drop(switches.drain(range)),
+                _ => {}
+            },
             false,
         );
-    }
-}
-
-fn smallest_values(step: &mut Step) {
-    if let Step::Client { op: Op::Write { writes, .. }, .. } = step {
-        for write in writes {
-            write.bytes = write.bytes.map(|_| VALUE_BYTES_MIN);
-        }
-    }
-}
-
-fn simplify(step: &mut Step) {
-    match step {
-        Step::Client { op: Op::Scan { scan, .. }, .. } => {
-            (scan.pause_us, scan.prefix, scan.limit) = (0, None, u16::MAX);
-            if scan.walk == Walk::Inward {
-                scan.walk = Walk::Forward;
-            }
-        }
-        Step::Client { op: Op::Sleep { us }, .. } => *us = 1,
-        _ => {}
     }
 }

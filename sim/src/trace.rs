@@ -77,6 +77,8 @@ pub enum Event {
     DiskError,
     /// Operands: whatever the workload says.
     Note,
+    /// Operands: hash of key and operation, 1 if it succeeded; or 0 and how many landed late.
+    Remote,
 }
 
 /// One recorded event.

@@ -7,8 +7,9 @@
 //! - in a fiber that is being killed, or unwinds from a panic: it does nothing, fails if it can, and never blocks;
 //! - outside every world: locks work as long as nobody else holds them.
 //!
-//! **Invariant:** no borrow of `core` or `disk` lives across a switch.
+//! **Invariant:** no borrow of `core`, `disk` or `archive` lives across a switch.
 
+use crate::archive::ArchiveState;
 use crate::config::{Violation, WorldConfig};
 use crate::disk::DiskState;
 use crate::fault::{At, Fault, Loss};
@@ -35,6 +36,7 @@ mod current {
 pub(crate) struct World {
     pub(crate) core: RefCell<Core>,
     pub(crate) disk: RefCell<DiskState>,
+    pub(crate) archive: RefCell<ArchiveState>,
     pub(crate) violation: RefCell<Option<Violation>>,
     killing: Cell<bool>,
     panicking: Cell<bool>,
@@ -130,6 +132,7 @@ impl World {
         World {
             core: RefCell::new(Core::new(config)),
             disk: RefCell::new(DiskState::new()),
+            archive: RefCell::new(ArchiveState::default()),
             violation: RefCell::new(None),
             killing: Cell::new(false),
             panicking: Cell::new(false),

@@ -3,7 +3,6 @@
 use super::{Common, case_of, report};
 use aidb_sim::FaultPlan;
 use aidb_sim::campaign::fault_kind;
-use aidb_sim::profile::engine::case::Step;
 use aidb_sim::shrink::{Size, shrink};
 use clap::Args;
 use std::path::PathBuf;
@@ -46,11 +45,8 @@ impl Command {
                 println!("  {:?}: {} {:?}", event.at, fault_kind(event), event.fault);
             }
         }
-        for step in &small.workload.steps {
-            match step {
-                Step::Client { id, client, op } => println!("  step {id}, client {client}: {op:?}"),
-                Step::Reopen(end) => println!("  reopen: {end:?}"),
-            }
+        for line in small.workload.lines() {
+            println!("  {line}");
         }
         println!("  schedule: {}", after.switches.map_or("by seed".into(), |count| format!("{count} switches")));
         match &small.violation {

@@ -21,8 +21,11 @@ impl Command {
         let run = self.common.profile.run(&case);
         let (outcome, size) = (&run.outcome, Size::of(&case));
         println!(
-            "seed {}: {} steps of {} clients over {} keys",
-            self.seed, size.steps, size.clients, case.workload.keys
+            "seed {}: {} steps of {} clients over {}",
+            self.seed,
+            size.steps,
+            size.clients,
+            case.workload.subject()
         );
         println!(
             "{} starts, {} crashes, {} recoveries checked, {} operations, {} disk writes",

@@ -1,14 +1,17 @@
-//! Profiles: what runs in the simulated world, and who judges it. `engine` is the only one so far.
+//! Profiles: what runs in the simulated world, and who judges it.
 //!
 //! A profile turns a seed into a [`Case`] (plain data that decides everything) and a case into a [`Run`]. All else, such as
-//! swarms, shrinking, enumeration and replay, works on cases alone.
+//! swarms, shrinking, enumeration and replay, works on cases alone; what they need to know of a [`Workload`] are its steps, its
+//! clients, and what makes it smaller.
 
 pub mod engine;
 
 use crate::Outcome;
 use crate::case::Case;
+use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 /// What to simulate.
@@ -76,13 +79,106 @@ impl FromStr for Profile {
     }
 }
 
+/// What the process under test is asked to do: plain data, all of it shrinkable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Workload {
+    /// Of [`Profile::Engine`].
+    Engine(engine::case::Workload),
+}
+
+impl Workload {
+    /// Reads a workload of `profile` as it stands in a case.
+    ///
+    /// # Errors
+    /// It is not one; the text says what is wrong.
+    pub fn read(profile: Profile, value: serde_json::Value) -> Result<Workload, String> {
+        let bad = |error: serde_json::Error| format!("not a workload of profile {profile}: {error}");
+        match profile {
+            Profile::Engine => serde_json::from_value(value).map(Workload::Engine).map_err(bad),
+        }
+    }
+
+    /// Returns the profile that runs it.
+    pub fn profile(&self) -> Profile {
+        match self {
+            Workload::Engine(_) => Profile::Engine,
+        }
+    }
+
+    /// Returns how many steps there are.
+    pub fn steps(&self) -> usize {
+        match self {
+            Workload::Engine(workload) => workload.steps.len(),
+        }
+    }
+
+    /// Returns how many clients there are.
+    pub fn clients(&self) -> u8 {
+        match self {
+            Workload::Engine(workload) => workload.clients(),
+        }
+    }
+
+    /// Takes steps away.
+    pub fn remove(&mut self, steps: Range<usize>) {
+        match self {
+            Workload::Engine(workload) => drop(workload.steps.drain(steps)),
+        }
+    }
+
+    /// Gives the steps of client `from` to client `to`.
+    pub fn merge_client(&mut self, from: u8, to: u8) {
+        match self {
+            Workload::Engine(workload) => workload.merge_client(from, to),
+        }
+    }
+
+    /// Returns this workload with step `at` made smaller, in each way that is known.
+    pub fn smaller(&self, at: usize) -> Vec<Workload> {
+        match self {
+            Workload::Engine(workload) => workload.smaller(at).into_iter().map(Workload::Engine).collect(),
+        }
+    }
+
+    /// Returns this workload with one thing of the whole made plainer, in each way that is known.
+    pub fn plainer(&self) -> Vec<Workload> {
+        match self {
+            Workload::Engine(workload) => workload.plainer().into_iter().map(Workload::Engine).collect(),
+        }
+    }
+
+    /// Returns a line for each step.
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            Workload::Engine(workload) => workload.steps.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// Says in a few words what it works on.
+    pub fn subject(&self) -> String {
+        match self {
+            Workload::Engine(workload) => format!("{} keys", workload.keys),
+        }
+    }
+}
+
+/// What a run did, for the summary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Operations of clients.
+    pub operations: u64,
+    /// Recoveries that were checked.
+    pub recoveries: u64,
+}
+
 /// What came out of a case.
 #[derive(Clone, Debug, Default)]
 pub struct Run {
     /// What the world says; its violation is the run's, whoever found it.
     pub outcome: Outcome,
     /// What the clients did.
-    pub counts: engine::Counts,
+    pub counts: Counts,
     /// Whether the database could not be opened in the end, legally.
     pub unavailable: bool,
 }

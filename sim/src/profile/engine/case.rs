@@ -3,9 +3,10 @@
 //! Steps run in order for each client and concurrently between clients; [`Step::Reopen`] is a barrier. After a crash each client goes
 //! on behind the step that it was in, so every step runs at most once and every value written is unique.
 
-use super::value::{KeyId, KeyShape, Keys, StepId};
+use super::value::{KeyId, KeyShape, Keys, StepId, VALUE_BYTES_MIN};
 use aidb::lsm::{Compression, Durability, Options};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// [`Durability`], as it is written in a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -227,5 +228,88 @@ impl Workload {
             Step::Reopen(_) => None,
         });
         clients.max().unwrap_or(0)
+    }
+}
+
+impl Workload {
+    /// Gives the steps of client `from` to client `to`.
+    pub fn merge_client(&mut self, from: u8, to: u8) {
+        for step in &mut self.steps {
+            match step {
+                Step::Client { client, .. } if *client == from => *client = to,
+                _ => {}
+            }
+        }
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Workload)) -> Workload {
+        let mut workload = self.clone();
+        change(&mut workload);
+        workload
+    }
+
+    /// Returns this workload with step `at` made smaller, in each way that is known.
+    pub fn smaller(&self, at: usize) -> Vec<Workload> {
+        let mut all =
+            vec![self.with(|of| smallest_values(&mut of.steps[at])), self.with(|of| simplify(&mut of.steps[at]))];
+        if let Step::Client { op: Op::Write { writes, .. }, .. } = &self.steps[at]
+            && writes.len() > 1
+        {
+            let without = |write| {
+                self.with(|of| {
+                    if let Step::Client { op: Op::Write { writes, .. }, .. } = &mut of.steps[at] {
+                        writes.remove(write);
+                    }
+                })
+            };
+            all.extend((0..writes.len()).map(without));
+        }
+        all
+    }
+
+    /// Returns this workload with one thing of the whole made plainer, in each way that is known.
+    pub fn plainer(&self) -> Vec<Workload> {
+        let option = |change: fn(&mut EngineOptions)| self.with(|of| change(&mut of.options));
+        vec![
+            self.with(|of| of.steps.iter_mut().for_each(smallest_values)),
+            option(|options| options.compression = 0),
+            option(|options| options.filter_bits_per_key = 0),
+            option(|options| options.background_threads = 1),
+            option(|options| options.manifest_bytes_max = 1 << 20),
+            option(|options| options.memtable_bytes = 64 << 10),
+            option(|options| options.wal_segment_bytes = 64 << 10),
+            option(|options| options.l0_stall_files = options.l0_compaction_files + 20),
+            self.with(|of| of.key_shape = KeyShape::Short),
+        ]
+    }
+}
+
+fn smallest_values(step: &mut Step) {
+    if let Step::Client { op: Op::Write { writes, .. }, .. } = step {
+        for write in writes {
+            write.bytes = write.bytes.map(|_| VALUE_BYTES_MIN);
+        }
+    }
+}
+
+fn simplify(step: &mut Step) {
+    match step {
+        Step::Client { op: Op::Scan { scan, .. }, .. } => {
+            (scan.pause_us, scan.prefix, scan.limit) = (0, None, u16::MAX);
+            if scan.walk == Walk::Inward {
+                scan.walk = Walk::Forward;
+            }
+        }
+        Step::Client { op: Op::Sleep { us }, .. } => *us = 1,
+        _ => {}
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Client { id, client, op } => write!(f, "step {id}, client {client}: {op:?}"),
+            Step::Reopen(end) => write!(f, "reopen: {end:?}"),
+        }
     }
 }

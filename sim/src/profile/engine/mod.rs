@@ -21,12 +21,11 @@ mod shared;
 pub mod value;
 
 use generate::Size;
-pub use shared::Counts;
 
 use crate::case::Case;
 use crate::check::history::Stop;
 use crate::check::{errors, scrub};
-use crate::profile::{Profile, Run};
+use crate::profile::{Run, Workload};
 use crate::{Exit, Fault, FaultConfig, FaultEvent, Harness, Rate, Schedule, Violation, WorldConfig, roll};
 use aidb::env::{Disk, Env, read_file};
 use shared::{Plan, Shared};
@@ -40,9 +39,8 @@ const STEPS_MAX: u64 = 3_000_000;
 
 /// Builds the case of `seed`.
 pub fn case(seed: u64, planted: &BTreeSet<String>) -> Case {
-    let world = WorldConfig { planted: planted.clone(), steps_max: STEPS_MAX, ..WorldConfig::swarm(seed) };
-    let mut case = Case::new(Profile::Engine, world, generate::workload(seed, Size { steps_max: 120 }));
-    let Case { world, workload, .. } = &mut case;
+    let mut world = WorldConfig { planted: planted.clone(), steps_max: STEPS_MAX, ..WorldConfig::swarm(seed) };
+    let mut workload = generate::workload(seed, Size { steps_max: 120 });
     // Most seeds mix everything; some go deep into one thing.
     match roll(seed, "focus", 0) % 10 {
         0 => {
@@ -54,7 +52,7 @@ pub fn case(seed: u64, planted: &BTreeSet<String>) -> Case {
                 1 => world.faults.misdirected = rate,
                 _ => world.faults.lost_write = rate,
             }
-            generate::reopen_often(workload, seed);
+            generate::reopen_often(&mut workload, seed);
         }
         1 => {
             // One power loss after the other: most strike a recovery.
@@ -79,12 +77,13 @@ pub fn case(seed: u64, planted: &BTreeSet<String>) -> Case {
         }
         _ => {}
     }
-    case
+    Case::new(world, Workload::Engine(workload))
 }
 
 /// Runs a case.
 pub fn run(case: &Case) -> Run {
-    let shared = Shared::new(Plan::new(&case.workload));
+    let Workload::Engine(workload) = &case.workload;
+    let shared = Shared::new(Plan::new(workload));
     let mut outcome = crate::run(&case.world, |harness| drive(harness, &shared, case.world.seed));
     shared.with(|state| {
         if outcome.violation.is_none() {

@@ -8,6 +8,7 @@ use super::value::{KeyId, Keys, Stamp, StepId, decode};
 use crate::Violation;
 use crate::check::errors::Complaint;
 use crate::check::history::{Commit, Ending, History, Promise, Sight, Stop, Time, View};
+use crate::profile::Counts;
 use aidb::{Error, ErrorKind};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -74,15 +75,6 @@ pub(super) struct State {
     /// Faults so far that make syncs fail.
     pub(super) sync_failures: usize,
     pub(super) counts: Counts,
-}
-
-/// What a run did, for the summary.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Operations of clients.
-    pub operations: u64,
-    /// Recoveries that were checked.
-    pub recoveries: u64,
 }
 
 /// The plan and the state of a run.
