@@ -255,6 +255,13 @@ impl<E: Env> Log<E> {
         Lsn(self.0.end.load(Ordering::Acquire))
     }
 
+    /// Returns where the next frame will begin and the id of its first record, taken under the append lock: every append
+    /// that has returned is before it, and every append that begins later sees what the caller did before the call.
+    pub fn position(&self) -> (Lsn, u64) {
+        let stage = self.0.stage.lock();
+        (Lsn(stage.end()), stage.next_id())
+    }
+
     /// Returns up to where the log survives a power loss.
     ///
     /// A position kept elsewhere must not be above it: after a power loss the log continues from where it ended, and

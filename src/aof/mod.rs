@@ -1,7 +1,8 @@
 //! Floor 2: the segmented append-only log.
 //!
 //! [`log::Log`] is the physical log: frames in segment files, group commit, recovery. The engine's write-ahead log is one
-//! of its users; each keeps a log of its own in a directory of its own.
+//! of its users; each keeps a log of its own in a directory of its own. [`Aof`] is the log as a store of records, on top of
+//! it: ids, flush strategies, retention.
 //!
 //! ```text
 //! append -> stage (in the process) -> write (in the system) -> sync (durable) -> roll -> truncate -> spare, written over
@@ -18,6 +19,10 @@
 //! | `read` | a segment open for reading |
 //! | `chain` | the segments in order, as readers see them |
 //! | `recovery` | opening |
+//! | `watch` | waking who waits |
+//! | `metrics` | counting flushes |
+//! | `record` | records within a frame |
+//! | `store` | [`Aof`] |
 //!
 //! **The rules**, referred to by number in these files:
 //!
@@ -40,21 +45,27 @@ pub mod chain;
 pub mod error;
 pub mod format;
 pub mod log;
+pub mod metrics;
 pub mod names;
 pub mod read;
+pub mod record;
 mod recovery;
 mod scan;
 mod segment;
 mod stage;
+pub mod store;
 #[cfg(test)]
 mod test_env;
 #[cfg(test)]
 mod tests;
 pub mod types;
+pub mod watch;
 
 pub use error::AofError;
 pub use format::FrameKind;
 pub use log::Log;
+pub use metrics::{Distribution, FlushCause, FlushControllerMetrics};
+pub use store::{Aof, AofConfig, AofConfigBuilder, ArchiveConfig, FlushStrategy, Retention, Ticket};
 pub use types::{Append, Appended, Frame, LogOptions, LogStats, Lsn, RecoveryReport};
 
 /// Coverage marks of this floor; a campaign that never reaches one of them fails.

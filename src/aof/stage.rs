@@ -105,6 +105,11 @@ impl Stage {
         self.end
     }
 
+    /// Returns the id of the next record, if ids are contiguous.
+    pub(super) fn next_id(&self) -> u64 {
+        self.next_id
+    }
+
     /// Returns true if everything is durable, and no frame says so yet.
     pub(super) fn needs_mark(&self, durable: u64) -> bool {
         durable >= self.content_end && self.claimed < self.content_end
