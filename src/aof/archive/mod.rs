@@ -8,6 +8,9 @@
 //! that a failed call did nothing, that a call took effect before it returned an error, or that bytes come back as they
 //! were sent: uploads are verified by reading them back.
 
+#[cfg(feature = "s3")]
+pub mod s3;
+
 use crate::base::Result;
 use std::fmt::Debug;
 use std::ops::Range;
