@@ -45,6 +45,7 @@ impl Stage {
             len: payload.len() as u32,
             count: 1,
             kind: FrameKind::Data,
+            tagged: false,
             first_id: 0,
             ts: self.ts,
             durable_back: claim as u32,

@@ -72,7 +72,8 @@ fn fix_segment_header(header: &mut [u8]) {
 fn fix_frames(header: &SegmentHeader, frames: &mut [u8]) {
     let mut at = 0;
     while let Some(Ok(mut frame)) = frames.get(at..).map(FrameHeader::decode_unchecked) {
-        let Some(payload) = frames.get(at + FRAME_BYTES..).and_then(|rest| rest.get(..frame.len as usize)) else {
+        let Some(payload) = frames.get(at + FRAME_BYTES..).and_then(|rest| rest.get(..frame.stored_bytes() as usize))
+        else {
             return;
         };
         frame.payload_crc = crc32c(&[], &[payload]);

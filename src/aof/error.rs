@@ -49,6 +49,8 @@ pub enum AofError {
     },
     /// A key that is missing, or that is not the one the bytes were encrypted with.
     EncryptionError {
+        /// The file or archived object.
+        file: PathBuf,
         /// The key's number.
         key_id: u32,
         /// What failed; never key material.
@@ -154,7 +156,9 @@ impl fmt::Display for AofError {
                 write!(f, "archive: cannot {operation} {key}: {what}")
             }
             AofError::CompressionError { file, what } => write!(f, "compressed bytes of {}: {what}", file.display()),
-            AofError::EncryptionError { key_id, what } => write!(f, "encryption key {key_id}: {what}"),
+            AofError::EncryptionError { file, key_id, what } => {
+                write!(f, "{}: encryption key {key_id} {what}", file.display())
+            }
             AofError::Backpressure { what, have, limit } => write!(f, "{what}: {have}, the limit is {limit}"),
             AofError::WouldBlock => f.write_str("the log is behind; try again, or append in a way that waits"),
             AofError::SegmentFull { bytes, limit } => {

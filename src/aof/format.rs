@@ -18,31 +18,32 @@
 //! | 0 | 4 | CRC-32C of bytes 4..256 |
 //! | 4 | 7 | magic `AiDbLog` |
 //! | 11 | 1 | [`FormatVersion`] |
-//! | 12 | 4 | flags, 0 in version 1 |
+//! | 12 | 4 | flags, 0 |
 //! | 16 | 16 | log id: random, the same in every segment of a log |
 //! | 32 | 8 | segment number, 1 for the first, the file's name |
 //! | 40 | 8 | base LSN: of the first frame, and the end of the segment before |
 //! | 48 | 8 | base id: the first record number expected |
 //! | 56 | 8 | base time: microseconds since 1970, no later than the first frame's |
 //! | 64 | 8 | epoch: 1 more at each open of the log that makes a segment |
-//! | 72 | 4 | key id, 0 = not encrypted |
+//! | 72 | 4 | key id, 0 = not encrypted; from version 2 |
 //! | 76 | 1 | codec, 0 = not compressed |
 //! | 77 | 3 | 0 |
 //! | 80 | 16 | salt: random, for this life of the file |
 //! | 96 | 8 | number of the oldest segment kept when this one was made: names below are left over |
-//! | 104 | 152 | 0 |
+//! | 104 | 8 | key check: derived from the segment's key, 0 if there is none; from version 2 |
+//! | 112 | 144 | 0 |
 //! | 256 | 3840 | ignored |
 //!
-//! # Frame header, then the payload, then zeros up to a multiple of 8
+//! # Frame header, then the payload, then 16 bytes more if tagged, then zeros up to a multiple of 8
 //!
 //! | offset | size | field |
 //! |---|---|---|
 //! | 0 | 4 | CRC-32C of log id, salt, **LSN** (8 bytes, not stored), bytes 4..40 |
-//! | 4 | 4 | CRC-32C of the payload as stored |
-//! | 8 | 4 | payload length, never 0 |
+//! | 4 | 4 | CRC-32C of the payload as stored, and of the 16 bytes of a tagged frame |
+//! | 8 | 4 | payload length, never 0; without those 16 bytes |
 //! | 12 | 2 | record count |
 //! | 14 | 1 | [`FrameKind`] |
-//! | 15 | 1 | flags, 0 in version 1; 1 = compressed and 2 = encrypted are reserved |
+//! | 15 | 1 | flags: 2 = tagged, from version 2; 1 = compressed is reserved |
 //! | 16 | 8 | id of the first record |
 //! | 24 | 8 | time: microseconds since 1970, never less than the frame before |
 //! | 32 | 4 | durable back: how far before this frame the log was known to be durable when it was made, in units of 8 |
@@ -56,8 +57,15 @@
 //! damage. In the last one it is a torn tail, unless a frame header behind it, at any multiple of 8, is good and says that
 //! the log was durable beyond that place: then it is damage.
 //!
+//! **Tagged frames.** In a segment with a key id the payload of every DATA, META and REWRITE frame is AES-256-GCM
+//! ciphertext and the 16 bytes behind it are its tag (`crypt` has nonce and associated data); such a frame without the flag
+//! is damage, so that nobody can put plain frames into an encrypted segment. MARK and FOOTER frames are never tagged. In
+//! the decrypted image of such a segment, which is what goes into the archive, key id and key check are 0 and so are the
+//! 16 bytes: positions are the same in both.
+//!
 //! **Evolution.** A version is refused by programs that do not know it. Kinds 6 and up, flags, codecs and zero bytes are
-//! given meaning only by a new version. [`FrameKind::Footer`] will hold the index of a sealed segment.
+//! given meaning only by a new version. Written is the lowest version that has what the segment needs, so that programs
+//! which know version 1 read every log without index and keys.
 //!
 //! **Worked example.** Payload `hello`, kind 1, count 1, id 7, time 1,000,000 us, tag 3, at LSN 48 of a log whose id is sixteen
 //! bytes 1 and whose segment's salt is sixteen bytes 2, all before it durable:
@@ -75,25 +83,43 @@ pub const HEADER_CHECKED_BYTES: usize = 256;
 pub const FRAME_BYTES: usize = 40;
 /// Frames begin at multiples of this.
 pub const ALIGN: u64 = 8;
+/// Bytes behind the payload of a tagged frame.
+pub const TAG_BYTES: usize = 16;
+/// Bytes of a segment's key check.
+pub const KEY_CHECK_BYTES: usize = 8;
+/// The flag of a tagged frame.
+const FLAG_TAGGED: u8 = 2;
 /// The first bytes after a segment header's checksum.
 pub const MAGIC: [u8; 7] = *b"AiDbLog";
 
-const _: () = assert!(4 + MAGIC.len() + 1 + 4 + 16 + 5 * 8 + 4 + 1 + 3 + 16 + 8 == 104);
-const _: () = assert!(104 + 152 == HEADER_CHECKED_BYTES && HEADER_CHECKED_BYTES < HEADER_BYTES);
+const _: () = assert!(4 + MAGIC.len() + 1 + 4 + 16 + 5 * 8 + 4 + 1 + 3 + 16 + 8 + KEY_CHECK_BYTES == 112);
+const _: () = assert!(112 + 144 == HEADER_CHECKED_BYTES && HEADER_CHECKED_BYTES < HEADER_BYTES);
 const _: () = assert!(4 + 4 + 4 + 2 + 1 + 1 + 8 + 8 + 4 + 4 == FRAME_BYTES);
 const _: () = assert!((FRAME_BYTES as u64).is_multiple_of(ALIGN) && (HEADER_BYTES as u64).is_multiple_of(ALIGN));
 
 /// A version of the bytes described above. Only ever added to; each is read forever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum FormatVersion {
-    /// The first: no flags, codecs or encryption.
+    /// The first: no flags, codecs, footers or encryption.
+    #[default]
     V1 = 1,
+    /// Adds tagged frames, key id and key check, and footers of sealed segments.
+    V2 = 2,
 }
 
 impl FormatVersion {
-    /// What is written.
-    pub const CURRENT: FormatVersion = FormatVersion::V1;
+    /// The latest.
+    pub const CURRENT: FormatVersion = FormatVersion::V2;
+
+    /// Returns the lowest version that has what a segment needs.
+    pub fn lowest(footer: bool, encrypted: bool) -> FormatVersion {
+        if footer || encrypted { FormatVersion::V2 } else { FormatVersion::V1 }
+    }
+
+    fn decode(byte: u8) -> Option<FormatVersion> {
+        [FormatVersion::V1, FormatVersion::V2].into_iter().find(|version| *version as u8 == byte)
+    }
 }
 
 /// What a frame is.
@@ -105,7 +131,7 @@ pub enum FrameKind {
     /// Nothing but a durability mark; its payload is 8 bytes that mean nothing. Count 1 if recovery put it behind a tail
     /// that it copied, else 0.
     Mark = 2,
-    /// The index of a sealed segment. Reserved: never written in version 1, skipped when read.
+    /// The index of a sealed segment, its last frame. Never written in version 1.
     Footer = 3,
     /// The caller's own bookkeeping.
     Meta = 4,
@@ -147,6 +173,10 @@ pub enum Fault {
     Reserved,
     /// The checksum is good and fields contradict each other.
     Contradiction,
+    /// The checksum is good and the frame is not encrypted, in an encrypted segment.
+    NotEncrypted,
+    /// The checksums are good and the key does not open the payload.
+    Authentication,
 }
 
 impl fmt::Display for Fault {
@@ -161,13 +191,28 @@ impl fmt::Display for Fault {
             Fault::Version(version) => return write!(f, "has format version {version}, newer than this program"),
             Fault::Reserved => "uses a feature newer than this program",
             Fault::Contradiction => "contradicts itself",
+            Fault::NotEncrypted => "is not encrypted, and its segment is",
+            Fault::Authentication => "fails its authentication",
         })
+    }
+}
+
+impl Fault {
+    /// Returns true if no interrupted write leaves such bytes: the checksum is good.
+    pub fn is_never_torn(self) -> bool {
+        match self {
+            Fault::Short | Fault::Blank | Fault::HeaderChecksum | Fault::PayloadChecksum | Fault::Overrun => false,
+            Fault::Magic | Fault::Version(_) | Fault::Reserved | Fault::Contradiction => true,
+            Fault::NotEncrypted | Fault::Authentication => true,
+        }
     }
 }
 
 /// The decoded header of a segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SegmentHeader {
+    /// What the segment may hold.
+    pub version: FormatVersion,
     /// The log's identity.
     pub log_id: [u8; 16],
     /// Position in the chain of segments, from 1.
@@ -184,6 +229,10 @@ pub struct SegmentHeader {
     pub salt: [u8; 16],
     /// Number of the oldest segment kept when this one was made.
     pub first_no: u64,
+    /// The master key that the segment's key is derived from, 0 = not encrypted.
+    pub key_id: u32,
+    /// What tells a wrong master key from the right one; 0 if there is none.
+    pub key_check: [u8; KEY_CHECK_BYTES],
 }
 
 impl SegmentHeader {
@@ -191,14 +240,18 @@ impl SegmentHeader {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![0; HEADER_BYTES];
         out[4..11].copy_from_slice(&MAGIC);
-        out[11] = FormatVersion::CURRENT as u8;
+        let is_plain = self.key_id == 0 && self.key_check == [0; KEY_CHECK_BYTES];
+        assert!(is_plain || self.version >= FormatVersion::V2, "version 1 has no keys");
+        out[11] = self.version as u8;
         out[16..32].copy_from_slice(&self.log_id);
         let numbers = [self.segment_no, self.base_lsn, self.base_id, self.base_ts, self.epoch];
         for (field, number) in out[32..72].chunks_exact_mut(8).zip(numbers) {
             field.copy_from_slice(&number.to_le_bytes());
         }
+        out[72..76].copy_from_slice(&self.key_id.to_le_bytes());
         out[80..96].copy_from_slice(&self.salt);
         out[96..104].copy_from_slice(&self.first_no.to_le_bytes());
+        out[104..112].copy_from_slice(&self.key_check);
         let crc = crc32c(&[], &[&out[4..HEADER_CHECKED_BYTES]]);
         out[..4].copy_from_slice(&crc.to_le_bytes());
         out
@@ -219,15 +272,16 @@ impl SegmentHeader {
         if checked[4..11] != MAGIC {
             return Err(Fault::Magic);
         }
-        if checked[11] != FormatVersion::V1 as u8 {
-            return Err(Fault::Version(checked[11]));
-        }
-        if checked[12..16].iter().chain(&checked[72..80]).chain(&checked[104..]).any(|byte| *byte != 0) {
+        let version = FormatVersion::decode(checked[11]).ok_or(Fault::Version(checked[11]))?;
+        let of_keys = checked[72..76].iter().chain(&checked[104..112]);
+        let unused = checked[12..16].iter().chain(&checked[76..80]).chain(&checked[112..]);
+        if unused.chain(of_keys.filter(|_| version == FormatVersion::V1)).any(|byte| *byte != 0) {
             return Err(Fault::Reserved);
         }
         let number = |at| get_u64(checked, at).ok_or(Fault::Short);
         let bytes16 = |at: usize| checked[at..].first_chunk().copied().ok_or(Fault::Short);
         let header = SegmentHeader {
+            version,
             log_id: bytes16(16)?,
             segment_no: number(32)?,
             base_lsn: number(40)?,
@@ -236,13 +290,35 @@ impl SegmentHeader {
             epoch: number(64)?,
             salt: bytes16(80)?,
             first_no: number(96)?,
+            key_id: get_u32(checked, 72).ok_or(Fault::Short)?,
+            key_check: checked[104..].first_chunk().copied().ok_or(Fault::Short)?,
         };
         // Half the range of positions is out of reach of any log, which keeps every sum below in range.
         let in_order = 0 < header.first_no && header.first_no <= header.segment_no;
-        if !in_order || !header.base_lsn.is_multiple_of(ALIGN) || header.base_lsn > u64::MAX / 2 {
+        let check_without_key = header.key_id == 0 && header.key_check != [0; KEY_CHECK_BYTES];
+        if !in_order || check_without_key || !header.base_lsn.is_multiple_of(ALIGN) || header.base_lsn > u64::MAX / 2 {
             return Err(Fault::Contradiction);
         }
         Ok(header)
+    }
+
+    /// Checks that a frame which decoded may be in this segment.
+    ///
+    /// # Errors
+    /// The [`Fault`]: a tagged frame in version 1 or of a kind that is never tagged, or a plain one of the caller in an
+    /// encrypted segment.
+    pub fn admit(&self, frame: &FrameHeader) -> Result<(), Fault> {
+        match frame.tagged {
+            true if self.version < FormatVersion::V2 => Err(Fault::Reserved),
+            true if !frame.kind.is_callers() => Err(Fault::Contradiction),
+            false if self.key_id != 0 && frame.kind.is_callers() => Err(Fault::NotEncrypted),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the bytes of a caller's frame with a payload of `len` in this segment: header, payload, tag, padding.
+    pub fn frame_bytes(&self, len: u64) -> u64 {
+        frame_bytes(if self.key_id == 0 { len } else { len + TAG_BYTES as u64 })
     }
 
     /// Returns the place of the frame at `lsn` of this segment.
@@ -276,14 +352,16 @@ impl Place {
 /// The decoded header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
-    /// CRC-32C of the payload as stored.
+    /// CRC-32C of the payload as stored, tag included.
     pub payload_crc: u32,
-    /// Payload length.
+    /// Payload length, without the tag.
     pub len: u32,
     /// Record count.
     pub count: u16,
     /// What the frame is.
     pub kind: FrameKind,
+    /// Whether [`TAG_BYTES`] follow the payload.
+    pub tagged: bool,
     /// Id of the first record.
     pub first_id: u64,
     /// Microseconds since 1970.
@@ -297,17 +375,31 @@ pub struct FrameHeader {
 impl FrameHeader {
     /// Returns the header's bytes for a frame at `place`.
     pub fn encode(&self, place: &Place) -> [u8; FRAME_BYTES] {
+        let mut out = self.fields();
+        let crc = place.crc(&out);
+        out[..4].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// Returns what the tag of an encrypted frame covers beside the payload: bytes 8..40 of the header.
+    pub fn associated_data(&self) -> [u8; FRAME_BYTES - 8] {
+        let mut out = [0; FRAME_BYTES - 8];
+        out.copy_from_slice(&self.fields()[8..]);
+        out
+    }
+
+    /// All bytes but the header's checksum.
+    fn fields(&self) -> [u8; FRAME_BYTES] {
         let mut out = [0; FRAME_BYTES];
         out[4..8].copy_from_slice(&self.payload_crc.to_le_bytes());
         out[8..12].copy_from_slice(&self.len.to_le_bytes());
         out[12..14].copy_from_slice(&self.count.to_le_bytes());
         out[14] = self.kind as u8;
+        out[15] = if self.tagged { FLAG_TAGGED } else { 0 };
         out[16..24].copy_from_slice(&self.first_id.to_le_bytes());
         out[24..32].copy_from_slice(&self.ts.to_le_bytes());
         out[32..36].copy_from_slice(&self.durable_back.to_le_bytes());
         out[36..40].copy_from_slice(&self.tag.to_le_bytes());
-        let crc = place.crc(&out);
-        out[..4].copy_from_slice(&crc.to_le_bytes());
         out
     }
 
@@ -338,6 +430,7 @@ impl FrameHeader {
             len: word(8)?,
             count: get_u16(header, 12).ok_or(Fault::Short)?,
             kind: FrameKind::decode(header[14]).ok_or(Fault::Reserved)?,
+            tagged: header[15] == FLAG_TAGGED,
             first_id: get_u64(header, 16).ok_or(Fault::Short)?,
             ts: get_u64(header, 24).ok_or(Fault::Short)?,
             durable_back: word(32)?,
@@ -345,19 +438,24 @@ impl FrameHeader {
         };
         match decoded.len {
             0 => Err(Fault::Contradiction),
-            _ if header[15] != 0 => Err(Fault::Reserved),
+            _ if header[15] & !FLAG_TAGGED != 0 => Err(Fault::Reserved),
             _ => Ok(decoded),
         }
     }
 
-    /// Returns true if `payload` is what the header was made for.
-    pub fn payload_is_good(&self, payload: &[u8]) -> bool {
-        payload.len() as u64 == u64::from(self.len) && crc32c(&[], &[payload]) == self.payload_crc
+    /// Returns true if `stored`, the payload and its tag if there is one, is what the header was made for.
+    pub fn payload_is_good(&self, stored: &[u8]) -> bool {
+        stored.len() as u64 == self.stored_bytes() && crc32c(&[], &[stored]) == self.payload_crc
+    }
+
+    /// Returns the bytes of the payload and its tag.
+    pub fn stored_bytes(&self) -> u64 {
+        u64::from(self.len) + if self.tagged { TAG_BYTES as u64 } else { 0 }
     }
 
     /// Returns the bytes from the start of this frame to the start of the next.
     pub fn frame_bytes(&self) -> u64 {
-        frame_bytes(u64::from(self.len))
+        frame_bytes(self.stored_bytes())
     }
 
     /// Returns up to where the log was known to be durable when the frame was made at `lsn`; none before the log's start.
@@ -366,16 +464,27 @@ impl FrameHeader {
     }
 }
 
-/// Returns the bytes of a frame with a payload of `len`: header, payload, padding.
-pub const fn frame_bytes(len: u64) -> u64 {
-    (FRAME_BYTES as u64 + len).next_multiple_of(ALIGN)
+/// Returns the nonce of the frame at `number`, an LSN, or of the block `number` of an archived object: four zeros, then the
+/// number in 8 bytes.
+pub fn nonce(number: u64) -> [u8; 12] {
+    let mut out = [0; 12];
+    out[4..].copy_from_slice(&number.to_le_bytes());
+    out
+}
+
+/// Returns the bytes of a frame whose payload and tag take `stored`: header, these, padding.
+pub const fn frame_bytes(stored: u64) -> u64 {
+    (FRAME_BYTES as u64 + stored).next_multiple_of(ALIGN)
 }
 
 /// Returns false where no frame header can be, looking at two fields only: the scan for later frames rests on it.
 pub fn may_be_frame(bytes: &[u8]) -> bool {
     match (get_u32(bytes, 8), get_u32(bytes, 12)) {
         // Kind in the third byte, flags in the fourth.
-        (Some(len), Some(word)) => len != 0 && word >> 24 == 0 && FrameKind::decode((word >> 16) as u8).is_some(),
+        (Some(len), Some(word)) => {
+            let flags = (word >> 24) as u8;
+            len != 0 && flags & !FLAG_TAGGED == 0 && FrameKind::decode((word >> 16) as u8).is_some()
+        }
         _ => false,
     }
 }
@@ -395,6 +504,7 @@ mod tests {
             len: 5,
             count: 1,
             kind: FrameKind::Data,
+            tagged: false,
             first_id: 7,
             ts: 1_000_000,
             durable_back: 0,
@@ -439,13 +549,56 @@ mod tests {
         };
         let bytes = header.encode(&place);
         assert_eq!(reseal(bytes, 14, 6), Err(Fault::Reserved));
-        assert_eq!(reseal(bytes, 15, 1), Err(Fault::Reserved));
+        for flags in [1, 3, 4, 255] {
+            assert_eq!(reseal(bytes, 15, flags), Err(Fault::Reserved));
+        }
+        assert_eq!(reseal(bytes, 15, 2), Ok(FrameHeader { tagged: true, ..header }));
         assert_eq!(reseal(bytes, 8, 0), Err(Fault::Contradiction));
         let mut segment = SegmentHeader { segment_no: 1, first_no: 1, ..SegmentHeader::default() }.encode();
-        segment[11] = 2;
+        segment[11] = 3;
         let crc = crc32c(&[], &[&segment[4..HEADER_CHECKED_BYTES]]);
         segment[..4].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(SegmentHeader::decode(&segment), Err(Fault::Version(2)));
+        assert_eq!(SegmentHeader::decode(&segment), Err(Fault::Version(3)));
+    }
+
+    #[test]
+    fn frames_are_admitted_by_version_kind_and_key() {
+        let header = example().0;
+        let (v1, v2) = (SegmentHeader::default(), SegmentHeader { version: FormatVersion::V2, ..Default::default() });
+        let keyed = SegmentHeader { key_id: 1, ..v2 };
+        let tagged = FrameHeader { tagged: true, ..header };
+        let mark = FrameHeader { kind: FrameKind::Mark, ..header };
+        let footer = FrameHeader { kind: FrameKind::Footer, ..header };
+        assert_eq!((v1.admit(&header), v1.admit(&tagged)), (Ok(()), Err(Fault::Reserved)));
+        assert_eq!((v2.admit(&header), v2.admit(&tagged)), (Ok(()), Ok(())), "images hold tagged frames");
+        assert_eq!((keyed.admit(&header), keyed.admit(&tagged)), (Err(Fault::NotEncrypted), Ok(())));
+        assert_eq!((keyed.admit(&mark), keyed.admit(&footer)), (Ok(()), Ok(())));
+        assert_eq!(keyed.admit(&FrameHeader { tagged: true, ..mark }), Err(Fault::Contradiction));
+        assert_eq!((header.frame_bytes(), tagged.frame_bytes()), (48, 64));
+        assert_eq!((v2.frame_bytes(5), keyed.frame_bytes(5)), (48, 64));
+    }
+
+    #[test]
+    fn version_one_has_no_keys() {
+        let keyed = SegmentHeader {
+            version: FormatVersion::V2,
+            segment_no: 1,
+            first_no: 1,
+            key_id: 9,
+            ..SegmentHeader::default()
+        };
+        let reseal = |at: usize, value: u8| {
+            let mut bytes = keyed.encode();
+            bytes[at] = value;
+            let crc = crc32c(&[], &[&bytes[4..HEADER_CHECKED_BYTES]]);
+            bytes[..4].copy_from_slice(&crc.to_le_bytes());
+            SegmentHeader::decode(&bytes)
+        };
+        assert_eq!(reseal(72, 9), Ok(keyed));
+        assert_eq!(reseal(11, 1), Err(Fault::Reserved));
+        assert_eq!(reseal(76, 1), Err(Fault::Reserved));
+        assert_eq!(reseal(112, 1), Err(Fault::Reserved));
+        assert_eq!(reseal(72, 0), Ok(SegmentHeader { key_id: 0, ..keyed }));
     }
 
     proptest! {
@@ -463,9 +616,11 @@ mod tests {
         }
 
         #[test]
-        fn segment_header_round_trips(log_id: [u8; 16], segment_no in 1..u64::MAX, base in 0..u64::MAX / 16, base_id: u64, base_ts: u64, epoch: u64, salt: [u8; 16], back: u64) {
-            let header = SegmentHeader { log_id, segment_no, base_lsn: base * ALIGN, base_id, base_ts, epoch, salt, first_no: segment_no - back % segment_no };
-            prop_assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
+        fn segment_header_round_trips(log_id: [u8; 16], segment_no in 1..u64::MAX, base in 0..u64::MAX / 16, base_id: u64, base_ts: u64, epoch: u64, salt: [u8; 16], back: u64, key_id: u32, key_check: [u8; 8]) {
+            let plain = SegmentHeader { log_id, segment_no, base_lsn: base * ALIGN, base_id, base_ts, epoch, salt, first_no: segment_no - back % segment_no, ..SegmentHeader::default() };
+            prop_assert_eq!(SegmentHeader::decode(&plain.encode()), Ok(plain));
+            let keyed = SegmentHeader { version: FormatVersion::V2, key_id: key_id.max(1), key_check, ..plain };
+            prop_assert_eq!(SegmentHeader::decode(&keyed.encode()), Ok(keyed));
         }
 
         #[test]

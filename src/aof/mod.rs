@@ -19,6 +19,7 @@
 //! | `read` | a segment open for reading |
 //! | `chain` | the segments in order, as readers see them |
 //! | `recovery` | opening |
+//! | `crypt` | keys, and the encryption of frames |
 //! | `watch` | waking who waits |
 //! | `metrics` | counting flushes |
 //! | `record` | records within a frame |
@@ -42,6 +43,7 @@
 
 pub mod archive;
 pub mod chain;
+pub mod crypt;
 pub mod error;
 pub mod format;
 pub mod log;
@@ -61,6 +63,7 @@ mod tests;
 pub mod types;
 pub mod watch;
 
+pub use crypt::KeyRing;
 pub use error::AofError;
 pub use format::FrameKind;
 pub use log::Log;

@@ -25,7 +25,8 @@
 //!
 //! **On a full disk** step 5 writes the tail over itself, and step 6 uses the reserve (R9).
 
-use super::format::{FRAME_BYTES, Fault, FrameHeader, FrameKind, HEADER_BYTES, SegmentHeader, frame_bytes};
+use super::crypt::segment_key;
+use super::format::{FRAME_BYTES, Fault, FrameHeader, FrameKind, HEADER_BYTES, SegmentHeader, TAG_BYTES, frame_bytes};
 use super::names::{Listing, segment_name, spare_name};
 use super::read::BorrowedFile;
 use super::scan::{FrameReader, Step, scan_behind};
@@ -203,6 +204,7 @@ impl<E: Env> Opening<'_, E> {
                 let what = format_args!("segment header has number {}, the name {number}", header.segment_no);
                 return Err(Error::corruption(&path, 0, what));
             }
+            segment_key(None, &header, &path)?;
             if chain.is_empty() {
                 first_no = header.first_no;
             }
@@ -311,7 +313,7 @@ impl<E: Env> Opening<'_, E> {
         };
         let end = reader.lsn();
         assert!(seen.durable <= end, "good frames vouch for what is before them");
-        if matches!(fault, Fault::Reserved | Fault::Contradiction | Fault::Version(_)) {
+        if fault.is_never_torn() {
             return Err(last.damage(end, format_args!("frame {fault}")));
         }
         let segment = &last.segment;
@@ -438,6 +440,8 @@ impl<E: Env> Opening<'_, E> {
             epoch: old.epoch + 1,
             first_no: 0,
             salt: random_bytes(self.env),
+            version: old.version,
+            ..SegmentHeader::default()
         }
     }
 
@@ -453,6 +457,9 @@ impl<E: Env> Opening<'_, E> {
                     ts = header.ts;
                     tail.push(&header.encode(&frame_place(self.env, &to, lsn)))?;
                     tail.push(payload)?;
+                    if header.tagged {
+                        tail.push(&[0; TAG_BYTES])?;
+                    }
                     tail.pad();
                 }
                 Step::End => break,
@@ -468,6 +475,7 @@ impl<E: Env> Opening<'_, E> {
                 len: MARK_PAYLOAD.len() as u32,
                 count: 1,
                 kind: FrameKind::Mark,
+                tagged: false,
                 first_id: 0,
                 ts,
                 durable_back: 0,

@@ -162,16 +162,20 @@ impl<E: Env, R: ReadAt> FrameReader<E, R> {
         if header.durable(lsn).is_none() {
             return Ok(Some(Err(Fault::Contradiction)));
         }
+        if let Err(fault) = self.header.admit(&header) {
+            return Ok(Some(Err(fault)));
+        }
         let end = lsn + header.frame_bytes();
         if end > self.limit || offset_of(&self.header, end) > self.file_bytes {
             return Ok(Some(Err(Fault::Overrun)));
         }
         // Asked for with its header, so that most frames are read once.
-        let frame = self.window.get(offset, FRAME_BYTES + header.len as usize)?;
-        let payload = (frame.start + FRAME_BYTES).min(frame.end)..frame.end;
-        if !unchecked && !header.payload_is_good(&self.window.bytes[payload.clone()]) {
+        let frame = self.window.get(offset, FRAME_BYTES + header.stored_bytes() as usize)?;
+        let stored = (frame.start + FRAME_BYTES).min(frame.end)..frame.end;
+        if !unchecked && !header.payload_is_good(&self.window.bytes[stored.clone()]) {
             return Ok(Some(Err(Fault::PayloadChecksum)));
         }
+        let payload = stored.start..(stored.start + header.len as usize).min(stored.end);
         assert!(end > lsn && payload.len() == header.len as usize, "a frame moves the reader on");
         self.lsn = end;
         self.payload = payload;

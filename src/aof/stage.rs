@@ -165,6 +165,7 @@ impl Stage {
             len: u32::try_from(len).unwrap_or_else(|_| unreachable!("bounded by the caller")),
             count: append.count,
             kind: append.kind,
+            tagged: false,
             first_id,
             ts: self.ts,
             durable_back: u32::try_from(back).unwrap_or_else(|_| unreachable!("a segment is synced before the next")),
