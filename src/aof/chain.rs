@@ -114,7 +114,7 @@ impl<E: Env> Chain<E> for LogChain<E> {
             first_lsn: first.map_or(durable, |span| span.base_lsn),
             first_id: first.map_or(0, |span| span.base_id),
             durable,
-            written: durable,
+            written: self.0.written(),
         })
     }
 

@@ -22,11 +22,13 @@
 
 use super::chain::{At, Span};
 use super::format::{ALIGN, FRAME_BYTES, FrameKind, SegmentHeader};
+use super::metrics::{FlushCause, FlushSample, FlushStats};
 use super::read::SegmentReader;
 use super::recovery::{self, Recovered};
 use super::segment::{Closed, SegmentFile, Segments};
 use super::stage::{Batch, Stage};
-use super::types::{Append, Appended, Frame, LogOptions, LogStats, Lsn, RecoveryReport};
+use super::types::{Append, Appended, Find, Frame, LogOptions, LogStats, Lsn, RecoveryReport, SegmentInfo};
+use super::watch::Watch;
 use crate::base::checksum::crc32c;
 use crate::base::limits::BATCH_BYTES_MAX;
 use crate::base::{Error, Result};
@@ -58,14 +60,17 @@ struct Inner<E: Env> {
     options: LogOptions,
     stage: Mutex<E, Stage>,
     io: Mutex<E, Io<E>>,
-    syncing: Mutex<E, ()>,
+    syncing: Mutex<E, Reach>,
     segments: Mutex<E, Segments<E>>,
     group: Mutex<E, Group>,
     group_done: Condvar<E>,
     poison: Mutex<E, Option<Error>>,
     is_poisoned: AtomicBool,
     end: AtomicU64,
+    written: AtomicU64,
     durable: AtomicU64,
+    watch: Watch<E>,
+    flushes: FlushStats<E>,
     /// Threads that entered `sync_to` since the last group was taken.
     arrived: AtomicU64,
     stats: Counters,
@@ -76,7 +81,16 @@ struct Io<E: Env> {
     active: Arc<SegmentFile<E>>,
     file_bytes: u64,
     written: u64,
+    /// Records before `written`, counted from the open.
+    records: u64,
     batch: Batch,
+}
+
+/// How far a sync reaches: a position, and the records before it, counted from the open.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reach {
+    lsn: u64,
+    records: u64,
 }
 
 /// Who leads.
@@ -118,26 +132,30 @@ impl<E: Env> Log<E> {
         replay: &mut dyn FnMut(Frame<'_>) -> Result<()>,
     ) -> Result<(Log<E>, RecoveryReport)> {
         options.validate()?;
-        let Recovered { segments, active, position, report } = recovery::recover(&env, dir, &options, replay)?;
-        let stage = Stage::new(position, options.segment_bytes, options.ids_contiguous);
+        let Recovered { segments, active, position, index, report } = recovery::recover(&env, dir, &options, replay)?;
+        let stage = Stage::new(position, &options, index);
         let io = Io {
             active: Arc::new(active.segment),
             file_bytes: active.file_bytes,
             written: position.end,
+            records: 0,
             batch: Batch::default(),
         };
         let inner = Inner {
             options,
             stage: Mutex::<E, _>::new(stage),
             io: Mutex::<E, _>::new(io),
-            syncing: Mutex::<E, _>::new(()),
+            syncing: Mutex::<E, _>::new(Reach { lsn: position.end, records: 0 }),
             segments: Mutex::<E, _>::new(segments),
             group: Mutex::<E, _>::new(Group::default()),
             group_done: Condvar::<E>::default(),
             poison: Mutex::<E, _>::new(None),
             is_poisoned: AtomicBool::new(false),
             end: AtomicU64::new(position.end),
+            written: AtomicU64::new(position.end),
             durable: AtomicU64::new(position.end),
+            watch: Watch::default(),
+            flushes: FlushStats::default(),
             arrived: AtomicU64::new(0),
             stats: Counters::default(),
             env,
@@ -201,6 +219,17 @@ impl<E: Env> Log<E> {
     /// # Panics
     /// If `end` was not yet appended.
     pub fn sync_to(&self, end: Lsn) -> Result<()> {
+        self.sync_for(end, FlushCause::Forced)
+    }
+
+    /// As [`sync_to`](Self::sync_to); the flush is counted under `cause` if this thread makes it.
+    ///
+    /// # Errors
+    /// As [`sync_to`](Self::sync_to).
+    ///
+    /// # Panics
+    /// If `end` was not yet appended.
+    pub fn sync_for(&self, end: Lsn, cause: FlushCause) -> Result<()> {
         let inner = &*self.0;
         assert!(end.0 <= inner.end.load(Ordering::Acquire), "sync_to({end}) is past the end of the log");
         if inner.durable.load(Ordering::Acquire) >= end.0 {
@@ -220,7 +249,7 @@ impl<E: Env> Log<E> {
             group.led = true;
             let size = group.size;
             drop(group);
-            let led = inner.lead(size);
+            let led = inner.lead(size, cause);
             group = inner.group.lock();
             group.led = false;
             // Shrinks slowly: a thread that was late once is still expected.
@@ -260,6 +289,38 @@ impl<E: Env> Log<E> {
     pub fn position(&self) -> (Lsn, u64) {
         let stage = self.0.stage.lock();
         (Lsn(stage.end()), stage.next_id())
+    }
+
+    /// Returns the id of the next record, if ids are contiguous.
+    pub fn next_id(&self) -> u64 {
+        self.0.stage.lock().next_id()
+    }
+
+    /// Returns up to where the operating system has the log: it survives the process.
+    pub fn written(&self) -> Lsn {
+        Lsn(self.0.written.load(Ordering::Acquire))
+    }
+
+    /// Returns what is notified after [`written`](Self::written) or [`durable`](Self::durable) has moved on, and when the log is
+    /// poisoned or closed.
+    pub fn watch(&self) -> &Watch<E> {
+        &self.0.watch
+    }
+
+    /// Returns the counters of flushes.
+    pub fn flushes(&self) -> &FlushStats<E> {
+        &self.0.flushes
+    }
+
+    /// Returns the segments in the directory, oldest first; the last one is being written.
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        self.0.segments.lock().infos()
+    }
+
+    /// Returns a frame's start in the segment being written from where a search for `what` goes forward; none if an older
+    /// segment holds it.
+    pub fn find(&self, what: Find) -> Option<Lsn> {
+        self.0.stage.lock().find(what)
     }
 
     /// Returns up to where the log survives a power loss.
@@ -330,9 +391,10 @@ impl<E: Env> Log<E> {
             stage.closed = true;
             stage.end()
         };
-        self.sync_to(Lsn(end))?;
+        inner.watch.notify();
+        self.sync_for(Lsn(end), FlushCause::Close)?;
         let end = inner.stage_mark(&mut inner.stage.lock())?;
-        self.sync_to(Lsn(end))
+        self.sync_for(Lsn(end), FlushCause::Close)
     }
 }
 
@@ -353,6 +415,7 @@ impl<E: Env> Inner<E> {
         self.env.reached("aof.poison");
         self.poison.lock().get_or_insert(error.clone());
         self.is_poisoned.store(true, Ordering::Release);
+        self.watch.notify();
         error
     }
 
@@ -396,7 +459,15 @@ impl<E: Env> Inner<E> {
             self.write(&mut io, &[0; ALIGN as usize][..(end - lsn) as usize], lsn)?;
         }
         io.written = end;
+        io.records += u64::from(append.count);
+        self.advance_written(end);
         Ok(appended)
+    }
+
+    fn advance_written(&self, written: u64) {
+        if self.written.fetch_max(written, Ordering::AcqRel) < written {
+            self.watch.notify();
+        }
     }
 
     /// Writes everything before `target`.
@@ -412,6 +483,7 @@ impl<E: Env> Inner<E> {
             self.stage.lock().take(&mut io.batch);
             self.write_batch(io)?;
         }
+        self.advance_written(io.written);
         Ok(())
     }
 
@@ -434,6 +506,7 @@ impl<E: Env> Inner<E> {
             io.written = stop;
         }
         assert!(batch.cuts.is_empty(), "a cut is followed by a frame");
+        io.records += std::mem::take(&mut batch.records);
         batch.bytes.clear();
         io.batch = batch;
         Ok(())
@@ -451,7 +524,8 @@ impl<E: Env> Inner<E> {
         self.env.reached("aof.roll");
         let old = &io.active;
         assert_eq!(cut.segment_no, old.header.segment_no + 1, "segments are numbered without a gap");
-        self.sync(old, cut.base_lsn, "aof_roll_without_sync")?;
+        let reach = Reach { lsn: cut.base_lsn, records: io.records };
+        self.sync(old, reach, FlushCause::Roll, "aof_roll_without_sync")?;
         let closed = Closed {
             header: old.header,
             number: old.header.segment_no,
@@ -472,7 +546,7 @@ impl<E: Env> Inner<E> {
     }
 
     /// Leads a group; returns how many threads it served.
-    fn lead(&self, size: u64) -> Result<u64> {
+    fn lead(&self, size: u64, cause: FlushCause) -> Result<u64> {
         for _ in 0..GATHER_STEPS {
             if self.arrived.load(Ordering::Relaxed) >= size {
                 break;
@@ -484,36 +558,47 @@ impl<E: Env> Inner<E> {
             let served = self.arrived.swap(0, Ordering::Relaxed);
             let target = self.end.load(Ordering::Acquire);
             self.drain(&mut io, target)?;
-            (served, io.active.clone(), io.written)
+            (served, io.active.clone(), Reach { lsn: io.written, records: io.records })
         };
         if served > 1 {
             self.env.reached("aof.group");
         }
-        self.sync(&active, target, "aof_ack_before_sync")?;
+        self.sync(&active, target, cause, "aof_ack_before_sync")?;
         Ok(served)
     }
 
     /// Makes everything before `target` durable, which ends in `file`. `skip` names the planted bug that does not.
-    fn sync(&self, file: &SegmentFile<E>, target: u64, skip: &'static str) -> Result<()> {
-        let _one_at_a_time = self.syncing.lock();
+    fn sync(&self, file: &SegmentFile<E>, target: Reach, cause: FlushCause, skip: &'static str) -> Result<()> {
+        let mut reached = self.syncing.lock();
         self.check()?;
-        if self.durable.load(Ordering::Acquire) >= target {
+        if reached.lsn >= target.lsn {
             // A roll has overtaken this group.
             self.env.reached("aof.sync_overtaken");
             return Ok(());
         }
+        let begun = self.env.now();
+        let mut synced = Ok(());
         if !self.env.planted(skip) {
             count(&self.stats.syncs, 1);
-            match file.file.sync(SyncKind::Data) {
-                Err(error) if !self.env.planted("aof_ignore_sync_error") => {
-                    return Err(self.fail(Error::io("sync", &file.path, error)));
-                }
-                _ => {}
-            }
+            synced = file.file.sync(SyncKind::Data);
         }
-        let target = if self.env.planted("aof_ack_later_appends") { self.end.load(Ordering::Acquire) } else { target };
-        let before = self.durable.fetch_max(target, Ordering::AcqRel);
-        assert!(before <= target && target <= self.end.load(Ordering::Acquire), "what is durable was appended");
+        let ok = synced.is_ok() || self.env.planted("aof_ignore_sync_error");
+        self.flushes.record(&FlushSample {
+            cause,
+            ok,
+            records: target.records - reached.records,
+            bytes: target.lsn - reached.lsn,
+            time: self.env.now().since(begun),
+        });
+        if let (Err(error), false) = (synced, ok) {
+            return Err(self.fail(Error::io("sync", &file.path, error)));
+        }
+        *reached = target;
+        let late = self.env.planted("aof_ack_later_appends");
+        let durable = if late { self.end.load(Ordering::Acquire) } else { target.lsn };
+        let before = self.durable.fetch_max(durable, Ordering::AcqRel);
+        assert!(before <= durable && durable <= self.end.load(Ordering::Acquire), "what is durable was appended");
+        self.watch.notify();
         Ok(())
     }
 }

@@ -20,6 +20,7 @@
 //! | `chain` | the segments in order, as readers see them |
 //! | `recovery` | opening |
 //! | `crypt` | keys, and the encryption of frames |
+//! | `index` | where in a segment a record is |
 //! | `watch` | waking who waits |
 //! | `metrics` | counting flushes |
 //! | `record` | records within a frame |
@@ -46,6 +47,7 @@ pub mod chain;
 pub mod crypt;
 pub mod error;
 pub mod format;
+pub mod index;
 pub mod log;
 pub mod metrics;
 pub mod names;
@@ -69,7 +71,7 @@ pub use format::FrameKind;
 pub use log::Log;
 pub use metrics::{Distribution, FlushCause, FlushControllerMetrics};
 pub use store::{Aof, AofConfig, AofConfigBuilder, ArchiveConfig, FlushStrategy, Retention, Ticket};
-pub use types::{Append, Appended, Frame, LogOptions, LogStats, Lsn, RecoveryReport};
+pub use types::{Append, Appended, Find, Frame, LogOptions, LogStats, Lsn, RecoveryReport, SegmentInfo};
 
 /// Coverage marks of this floor; a campaign that never reaches one of them fails.
 pub const MARKS: &[&str] = &[

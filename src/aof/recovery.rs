@@ -27,6 +27,7 @@
 
 use super::crypt::segment_key;
 use super::format::{FRAME_BYTES, Fault, FrameHeader, FrameKind, HEADER_BYTES, SegmentHeader, TAG_BYTES, frame_bytes};
+use super::index::{IndexEntry, SparseIndex};
 use super::names::{Listing, segment_name, spare_name};
 use super::read::BorrowedFile;
 use super::scan::{FrameReader, Step, scan_behind};
@@ -49,6 +50,8 @@ pub(super) struct Recovered<E: Env> {
     pub(super) segments: Segments<E>,
     pub(super) active: Made<E>,
     pub(super) position: Position,
+    /// Of the segment being written, if one is kept.
+    pub(super) index: Option<SparseIndex>,
     pub(super) report: RecoveryReport,
 }
 
@@ -137,6 +140,10 @@ pub(super) fn recover<E: Env>(env: &E, dir: &Path, options: &LogOptions, replay:
             begun
         }
     };
+    let index = match &last {
+        Some(last) if options.index => Some(opening.index_of_tail(last, &position)?),
+        _ => options.index.then(SparseIndex::default),
+    };
     drop(last);
     segments.spares.extend(dropped);
     segments.remove_stale(&stale)?;
@@ -144,7 +151,7 @@ pub(super) fn recover<E: Env>(env: &E, dir: &Path, options: &LogOptions, replay:
     segments.ensure_reserve()?;
     report.end = Lsn(position.end);
     report.frames = seen.frames;
-    Ok(Recovered { segments, active, position, report })
+    Ok(Recovered { segments, active, position, index, report })
 }
 
 impl<E: Env> Found<E> {
@@ -248,6 +255,7 @@ impl<E: Env> Opening<'_, E> {
             spares: Vec::new(),
             spare_next: listing.spares.last().map_or(1, |(number, _)| number.saturating_add(1)),
             active: None,
+            active_bytes: 0,
             readers: Default::default(),
         };
         for (number, bytes) in &listing.spares {
@@ -333,9 +341,11 @@ impl<E: Env> Opening<'_, E> {
 
     /// Begins an empty log.
     fn begin(&self, segments: &mut Segments<E>) -> Result<(Made<E>, Position)> {
+        let next_id = u64::from(self.options.ids_contiguous);
         let header = SegmentHeader {
             log_id: random_bytes(self.env),
             segment_no: 1,
+            base_id: next_id,
             base_ts: self.env.wall().0,
             epoch: 1,
             salt: random_bytes(self.env),
@@ -346,7 +356,7 @@ impl<E: Env> Opening<'_, E> {
             segments.make(&header, true, &mut |_| Ok(()))
         })?;
         let ts = header.base_ts;
-        let position = Position { end: 0, segment: header, ts, next_id: 0, claimed: 0, content_end: 0 };
+        let position = Position { end: 0, segment: header, ts, next_id, claimed: 0, content_end: 0 };
         Ok((made, position))
     }
 
@@ -499,6 +509,28 @@ impl<E: Env> Opening<'_, E> {
             at += part.len() as u64;
         }
         segment.file.sync(SyncKind::All).map_err(|error| Error::io("sync", &segment.path, error))
+    }
+
+    /// Returns the index of the frames that the segment of `position` begins with: copies of the last ones of `last`.
+    fn index_of_tail(&self, last: &Found<E>, position: &Position) -> Result<SparseIndex> {
+        let mut index = SparseIndex::default();
+        let base_lsn = position.segment.base_lsn;
+        if base_lsn >= position.content_end {
+            return Ok(index);
+        }
+        let mut reader = last.reader(self.env, base_lsn, position.content_end);
+        loop {
+            match reader.next()? {
+                Step::Frame { lsn, header, .. } if header.kind == FrameKind::Data => {
+                    index.note(IndexEntry { id: header.first_id, ts: header.ts, lsn });
+                }
+                Step::Frame { .. } => {}
+                Step::End => return Ok(index),
+                Step::Bad(fault) => {
+                    return Err(last.damage(reader.lsn(), format_args!("frame {fault}, at second sight")));
+                }
+            }
+        }
     }
 
     fn reopen(&self, last: &Found<E>) -> Result<<E::Disk as Disk>::File> {

@@ -15,6 +15,7 @@
 use super::format::{ALIGN, HEADER_BYTES, Place, SegmentHeader};
 use super::names::{segment_name, spare_name};
 use super::read::SegmentReader;
+use super::types::{Lsn, SegmentInfo};
 use crate::base::{Error, ErrorKind, Result};
 use crate::env::{Disk, DiskFile, Env, OpenMode, SyncKind};
 use std::collections::{BTreeMap, VecDeque};
@@ -163,6 +164,8 @@ pub(super) struct Segments<E: Env> {
     pub(super) spare_next: u64,
     /// The one being written, once there is one.
     pub(super) active: Option<SegmentHeader>,
+    /// Length of its file when it was begun.
+    pub(super) active_bytes: u64,
     /// The segments that are open for reading, by number.
     pub(super) readers: BTreeMap<u64, Weak<SegmentReader<E>>>,
 }
@@ -170,6 +173,26 @@ pub(super) struct Segments<E: Env> {
 impl<E: Env> Segments<E> {
     fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
+    }
+
+    /// Returns what callers may know of the segments, oldest first.
+    pub(super) fn infos(&self) -> Vec<SegmentInfo> {
+        let info = |header: &SegmentHeader, end_lsn: Option<u64>, file_bytes| SegmentInfo {
+            number: header.segment_no,
+            base_lsn: Lsn(header.base_lsn),
+            end_lsn: end_lsn.map(Lsn),
+            base_id: header.base_id,
+            base_ts: header.base_ts,
+            epoch: header.epoch,
+            salt: header.salt,
+            key_id: header.key_id,
+            file_bytes,
+            path: self.path(&segment_name(header.segment_no)),
+        };
+        let closed = self.closed.iter().map(|closed| info(&closed.header, Some(closed.end_lsn), closed.file_bytes));
+        let is_new = |number: u64| self.closed.back().is_none_or(|last| last.number < number);
+        let active = self.active.as_ref().filter(|active| is_new(active.segment_no));
+        closed.chain(active.map(|active| info(active, None, self.active_bytes))).collect()
     }
 
     /// Makes the segment of `header`, filled by `fill`, durable in every respect.
@@ -195,6 +218,7 @@ impl<E: Env> Segments<E> {
             Ok((file_bytes, end_lsn)) => {
                 segment.path = self.name(&segment)?;
                 self.active = Some(segment.header);
+                self.active_bytes = file_bytes;
                 Ok(Made { segment, file_bytes, end_lsn, recycled })
             }
             Err(error) => {

@@ -10,8 +10,9 @@
 //! go back; no frame claims more as durable than is before itself.
 
 use super::format::{ALIGN, FrameHeader, FrameKind, HEADER_BYTES, SegmentHeader, frame_bytes};
+use super::index::{IndexEntry, SparseIndex};
 use super::segment::{frame_place, random_bytes};
-use super::types::{Append, Appended, Lsn};
+use super::types::{Append, Appended, Find, LogOptions, Lsn};
 use crate::base::checksum::crc32c;
 use crate::base::{Error, Result};
 use crate::env::Env;
@@ -26,6 +27,10 @@ pub(super) struct Stage {
     bytes: Vec<u8>,
     /// Headers of segments to begin, by base LSN.
     cuts: VecDeque<SegmentHeader>,
+    /// Records of the frames.
+    records: u64,
+    /// Of the segment of the next frame, if one is kept.
+    index: Option<SparseIndex>,
     /// Position of the first byte.
     start: u64,
     /// Where the next frame begins.
@@ -51,6 +56,8 @@ pub(super) struct Stage {
 pub(super) struct Batch {
     /// The frames.
     pub(super) bytes: Vec<u8>,
+    /// Records of the frames, but for a direct one.
+    pub(super) records: u64,
     /// Position of the first byte.
     pub(super) start: u64,
     /// Segments to begin on the way.
@@ -76,12 +83,14 @@ pub(super) struct Position {
 
 impl Stage {
     /// Continues at `position`.
-    pub(super) fn new(position: Position, segment_bytes: u64, ids_contiguous: bool) -> Stage {
+    pub(super) fn new(position: Position, options: &LogOptions, index: Option<SparseIndex>) -> Stage {
         let Position { end, segment, ts, next_id, claimed, content_end } = position;
         assert!(content_end <= end && claimed <= end && segment.base_lsn <= end, "a stage continues a log");
         Stage {
             bytes: Vec::new(),
             cuts: VecDeque::new(),
+            records: 0,
+            index,
             start: end,
             end,
             segment,
@@ -90,8 +99,8 @@ impl Stage {
             claimed,
             content_end,
             closed: false,
-            segment_bytes,
-            ids_contiguous,
+            segment_bytes: options.segment_bytes,
+            ids_contiguous: options.ids_contiguous,
         }
     }
 
@@ -110,6 +119,16 @@ impl Stage {
         self.next_id
     }
 
+    /// Returns where a search for `what` begins in the segment of the next frame.
+    pub(super) fn find(&self, what: Find) -> Option<Lsn> {
+        let index = self.index.as_ref()?;
+        let (begins_before, found) = match what {
+            Find::Id(id) => (self.segment.base_id <= id, index.at_id(id)),
+            Find::Time(ts) => (self.segment.base_ts < ts, index.at_time(ts)),
+        };
+        begins_before.then_some(Lsn(found.unwrap_or(self.segment.base_lsn)))
+    }
+
     /// Returns true if everything is durable, and no frame says so yet.
     pub(super) fn needs_mark(&self, durable: u64) -> bool {
         durable >= self.content_end && self.claimed < self.content_end
@@ -118,6 +137,7 @@ impl Stage {
     /// Stages a whole frame.
     pub(super) fn push<E: Env>(&mut self, env: &E, append: &Append<'_>, crc: u32, durable: u64) -> Result<Appended> {
         let appended = self.push_header(env, append, crc, durable)?;
+        self.records += u64::from(append.count);
         for part in append.parts {
             self.bytes.extend_from_slice(part);
         }
@@ -178,6 +198,11 @@ impl Stage {
             self.next_id += u64::from(append.count);
         }
         self.claimed = self.claimed.max(durable);
+        if append.kind == FrameKind::Data
+            && let Some(index) = &mut self.index
+        {
+            index.note(IndexEntry { id: first_id, ts: self.ts, lsn });
+        }
         if append.kind != FrameKind::Mark {
             self.content_end = self.end;
         }
@@ -198,6 +223,9 @@ impl Stage {
             salt: random_bytes(env),
             ..self.segment
         };
+        if let Some(index) = &mut self.index {
+            index.clear();
+        }
         self.cuts.push_back(self.segment);
     }
 
@@ -213,6 +241,7 @@ impl Stage {
         assert!(batch.bytes.is_empty() && batch.cuts.is_empty(), "a batch is written before the next");
         std::mem::swap(&mut self.bytes, &mut batch.bytes);
         std::mem::swap(&mut self.cuts, &mut batch.cuts);
+        batch.records = std::mem::take(&mut self.records);
         batch.start = self.start;
         // A direct frame's payload is not among the bytes.
         self.start = self.end;

@@ -306,12 +306,12 @@ fn r6_ids_continue_if_asked_for() {
         log.append(&Append { kind: FrameKind::Data, count: 3, first_id: Some(first_id), tag: 0, parts: &[&[7; 900]] })
     };
     let (log, ..) = open_with(&env, counted.clone()).unwrap();
-    for first_id in (0..30).step_by(3) {
+    for first_id in (1..31).step_by(3) {
         assert_eq!(append(&log, first_id + 1).unwrap_err().kind(), &ErrorKind::InvalidArgument);
         log.sync_to(append(&log, first_id).unwrap().end).unwrap();
     }
     log.truncate_before(Lsn(5000)).unwrap();
-    append(&log, 30).unwrap();
+    append(&log, 31).unwrap();
     log.write_out().unwrap();
     for _ in 0..3 {
         let (log, found, _) = open_with(&env, counted.clone()).unwrap();
@@ -320,8 +320,8 @@ fn r6_ids_continue_if_asked_for() {
         log.truncate_before(log.end()).unwrap();
     }
     let (log, ..) = open_with(&env, counted).unwrap();
-    assert!(append(&log, 30).is_err());
-    append(&log, 33).unwrap();
+    assert!(append(&log, 31).is_err());
+    append(&log, 34).unwrap();
 }
 
 #[test]

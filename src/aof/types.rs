@@ -6,6 +6,7 @@ use super::format::{FrameKind, HEADER_BYTES};
 use crate::base::{Error, Result};
 use std::ffi::OsString;
 use std::fmt;
+use std::path::PathBuf;
 
 /// A position in the log: ever-growing, counted in bytes of frames (segment headers take none), a multiple of 8.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,11 +33,13 @@ pub struct LogOptions {
     /// Bounds what a process crash can take from appends that nobody waited for.
     pub buffer_bytes: usize,
     /// Whether `first_id` must continue where the frame before ended, checked when appending and when recovering.
-    /// Default false: the caller counts in its own way.
+    /// The first id of a new log is then 1. Default false: the caller counts in its own way.
     pub ids_contiguous: bool,
     /// Where replay begins. Default 0. Closed segments that end at or before it are taken by their headers and not read;
     /// the last one is always read.
     pub replay_from: Lsn,
+    /// Whether a sealed segment ends with an index of its frames. Default false.
+    pub index: bool,
 }
 
 impl Default for LogOptions {
@@ -47,6 +50,7 @@ impl Default for LogOptions {
             buffer_bytes: 1 << 20,
             ids_contiguous: false,
             replay_from: Lsn(0),
+            index: false,
         }
     }
 }
@@ -103,6 +107,40 @@ pub struct Appended {
     pub lsn: Lsn,
     /// Where the next one begins, for [`sync_to`](super::log::Log::sync_to).
     pub end: Lsn,
+}
+
+/// What to look for in the segment being written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Find {
+    /// The record of this id.
+    Id(u64),
+    /// The first frame of this time or later, microseconds since 1970.
+    Time(u64),
+}
+
+/// A segment file of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Position in the chain, from 1; the file's name.
+    pub number: u64,
+    /// Where its first frame begins.
+    pub base_lsn: Lsn,
+    /// Where the next segment begins; none for the one being written.
+    pub end_lsn: Option<Lsn>,
+    /// The first record number expected.
+    pub base_id: u64,
+    /// No later than its first frame's time, microseconds since 1970.
+    pub base_ts: u64,
+    /// Which open of the log made it, from 1.
+    pub epoch: u64,
+    /// This life of the file.
+    pub salt: [u8; 16],
+    /// The key it is encrypted with, 0 for none.
+    pub key_id: u32,
+    /// The file's length; of the one being written, when it was begun.
+    pub file_bytes: u64,
+    /// The file.
+    pub path: PathBuf,
 }
 
 /// One recovered frame.
