@@ -44,6 +44,8 @@ pub enum AofError {
     CompressionError {
         /// The file or archived object.
         file: PathBuf,
+        /// Where in it.
+        offset: u64,
         /// What failed.
         what: String,
     },
@@ -120,10 +122,10 @@ impl AofError {
     fn kind(&self) -> ErrorKind {
         match self {
             AofError::InvalidSegmentSize { .. } | AofError::SegmentFull { .. } => ErrorKind::InvalidArgument,
-            AofError::CorruptedRecord { file, offset } => ErrorKind::Corruption { file: file.clone(), offset: *offset },
-            AofError::IndexError { file, .. } | AofError::CompressionError { file, .. } => {
-                ErrorKind::Corruption { file: file.clone(), offset: 0 }
+            AofError::CorruptedRecord { file, offset } | AofError::CompressionError { file, offset, .. } => {
+                ErrorKind::Corruption { file: file.clone(), offset: *offset }
             }
+            AofError::IndexError { file, .. } => ErrorKind::Corruption { file: file.clone(), offset: 0 },
             AofError::RemoteStorage { .. } => ErrorKind::Remote,
             AofError::EncryptionError { .. } => ErrorKind::Key,
             AofError::Backpressure { .. } | AofError::WouldBlock | AofError::ReaderLimitExceeded { .. } => {
@@ -155,7 +157,9 @@ impl fmt::Display for AofError {
             AofError::RemoteStorage { operation, key, what, .. } => {
                 write!(f, "archive: cannot {operation} {key}: {what}")
             }
-            AofError::CompressionError { file, what } => write!(f, "compressed bytes of {}: {what}", file.display()),
+            AofError::CompressionError { file, offset, what } => {
+                write!(f, "corruption in {} at offset {offset}: compressed bytes: {what}", file.display())
+            }
             AofError::EncryptionError { file, key_id, what } => {
                 write!(f, "{}: encryption key {key_id} {what}", file.display())
             }

@@ -11,6 +11,9 @@
 #[cfg(feature = "s3")]
 pub mod s3;
 
+pub mod format;
+pub mod object;
+
 use crate::base::Result;
 use std::fmt::Debug;
 use std::ops::Range;
