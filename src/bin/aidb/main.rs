@@ -1,9 +1,10 @@
-//! `aidb`: the operator's tool. Measures an engine, shows a database's statistics, and checks its integrity.
+//! `aidb`: the operator's tool. Measures an engine, shows a database's statistics, checks its integrity, and works on logs.
 //!
 //! Every failure ends in one line on standard error and a non-zero exit: 1 for a failure or damage, 2 for a bad command
 //! line. Nothing here panics on what a user can type or leave on a disk.
 #![allow(clippy::disallowed_methods, reason = "a tool at the edge: it runs the engine on the real system")]
 
+mod aof;
 mod bench;
 mod inspect;
 
@@ -11,7 +12,7 @@ use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Operates AiDb databases: benchmarks, statistics, verification.
+/// Operates AiDb databases and logs: benchmarks, statistics, verification, appending, reading.
 #[derive(Parser)]
 #[command(name = "aidb", version, arg_required_else_help = true)]
 struct Arguments {
@@ -21,6 +22,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Works on an append-only log: appends, reads, lists, verifies, archives.
+    #[command(subcommand)]
+    Aof(aof::Command),
     /// Measures the engine with db_bench's workloads and checks every answer.
     #[command(after_help = bench::HELP)]
     Bench(Box<bench::Options>),
@@ -42,6 +46,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Aof(command) => aof::run(&command),
         Command::Bench(options) => bench::run(&options),
         Command::Stats { dir } => inspect::stats(&dir),
         Command::Verify { dir } => inspect::verify(&dir),

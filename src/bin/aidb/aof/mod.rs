@@ -1,0 +1,76 @@
+//! `aidb aof`: works on a log from the command line.
+//!
+//! | file | job |
+//! |---|---|
+//! | `place` | the directory and the keys, shared by all |
+//! | `append` | records from standard input |
+//!
+//! Each command is one function that returns an error in words; `main` prints it. Output goes through [`Output`], for which a
+//! closed pipe is the reader's way to say that it has seen enough.
+
+mod append;
+mod place;
+
+use clap::Subcommand;
+use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
+
+/// What `aidb aof` can do.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Appends records from standard input.
+    #[command(after_help = append::HELP)]
+    Append(append::Options),
+}
+
+/// Runs one command.
+pub(crate) fn run(command: &Command) -> Result<(), String> {
+    match command {
+        Command::Append(options) => append::run(options),
+    }
+}
+
+/// Standard output that may close: what is written then is dropped, and [`is_open`](Output::is_open) says so.
+struct Output {
+    out: BufWriter<StdoutLock<'static>>,
+    open: bool,
+}
+
+impl Output {
+    fn new() -> Output {
+        Output { out: BufWriter::new(io::stdout().lock()), open: true }
+    }
+
+    fn is_open(&self) -> bool {
+        self.open
+    }
+
+    fn note(&mut self, done: io::Result<()>) -> Result<(), String> {
+        match done {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => self.open = false,
+            Err(error) => return Err(format!("standard output: {error}")),
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> Result<(), String> {
+        if !self.open {
+            return Ok(());
+        }
+        let done = self.out.write_all(bytes);
+        self.note(done)
+    }
+
+    fn line(&mut self, line: &str) -> Result<(), String> {
+        self.bytes(line.as_bytes())?;
+        self.bytes(b"\n")
+    }
+
+    fn flush(&mut self) -> Result<(), String> {
+        if !self.open {
+            return Ok(());
+        }
+        let done = self.out.flush();
+        self.note(done)
+    }
+}
