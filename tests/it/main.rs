@@ -1,5 +1,7 @@
-//! Tests of the server as its users meet it: over sockets, with a real client, and as a process that is killed.
+//! Tests of the programs as their users meet them: the server over sockets, with a real client, and as a process that is killed;
+//! the tool as commands.
 
+mod aof_tool;
 mod kill9;
 mod process;
 mod protocol;

@@ -4,7 +4,7 @@
 
 use super::Output;
 use super::place::{Place, words};
-use aidb::aof::{Aof, FlushStrategy, Ticket};
+use aidb::aof::{Aof, AofConfig, FlushStrategy, Ticket};
 use aidb::env::StdEnv;
 use clap::{Args, ValueEnum};
 use std::io::{BufRead, Read};
@@ -88,7 +88,7 @@ impl FromStr for Strategy {
 
 /// Appends what standard input holds.
 pub(super) fn run(options: &Options) -> Result<(), String> {
-    let mut config = options.place.config()?.flush_strategy(options.strategy.0);
+    let mut config = AofConfig::builder().flush_strategy(options.strategy.0);
     if let Some(bytes) = options.segment_bytes {
         config = config.segment_bytes(bytes);
     }

@@ -3,13 +3,17 @@
 //! | file | job |
 //! |---|---|
 //! | `place` | the directory and the keys, shared by all |
+//! | `show` | how bytes and times look |
 //! | `append` | records from standard input |
+//! | `dump` | the frames of a segment file |
 //!
 //! Each command is one function that returns an error in words; `main` prints it. Output goes through [`Output`], for which a
 //! closed pipe is the reader's way to say that it has seen enough.
 
 mod append;
+mod dump;
 mod place;
+mod show;
 
 use clap::Subcommand;
 use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
@@ -20,12 +24,16 @@ pub(crate) enum Command {
     /// Appends records from standard input.
     #[command(after_help = append::HELP)]
     Append(append::Options),
+    /// Prints the frames of a segment file.
+    #[command(after_help = dump::HELP)]
+    Dump(dump::Options),
 }
 
 /// Runs one command.
 pub(crate) fn run(command: &Command) -> Result<(), String> {
     match command {
         Command::Append(options) => append::run(options),
+        Command::Dump(options) => dump::run(options),
     }
 }
 

@@ -1,14 +1,24 @@
 //! Which log a command works on: its directory and, if it is encrypted, the file of its keys.
 
-use aidb::aof::{AofConfig, AofConfigBuilder};
+use aidb::aof::KeyRing;
 use clap::Args;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// The options that all commands share.
+/// The option of commands that read payloads.
+#[derive(Args, Clone, Debug)]
+pub(super) struct Keys {
+    /// File of the encryption keys: on each line a number and 64 hexadecimal digits; the last one is for new segments.
+    #[arg(long = "keys", value_name = "FILE")]
+    keys_file: Option<PathBuf>,
+}
+
+/// The options that commands on a whole log share.
 #[derive(Args, Clone, Debug)]
 pub(super) struct Place {
     /// The log's directory.
     pub dir: PathBuf,
+    #[command(flatten)]
+    pub keys: Keys,
 }
 
 /// Turns the crate's error into words.
@@ -16,17 +26,48 @@ pub(super) fn words(error: aidb::Error) -> String {
     error.to_string()
 }
 
-impl Place {
-    /// Returns the defaults with the keys, if any.
-    pub(super) fn config(&self) -> Result<AofConfigBuilder, String> {
-        Ok(AofConfig::builder())
-    }
-
-    /// Fails if there is no such directory: most commands would make one only to find it empty.
-    pub(super) fn must_exist(&self) -> Result<&Path, String> {
-        match self.dir.is_dir() {
-            true => Ok(&self.dir),
-            false => Err(format!("{} is not a directory", self.dir.display())),
+impl Keys {
+    /// Reads the keys, if a file is named. No error shows any of it.
+    pub(super) fn ring(&self) -> Result<Option<KeyRing>, String> {
+        let Some(file) = &self.keys_file else { return Ok(None) };
+        let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let mut keys = Vec::new();
+        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let key = key(line).ok_or_else(|| {
+                format!("{}: line {} is not a number and 64 hexadecimal digits", file.display(), number + 1)
+            })?;
+            keys.push(key);
         }
+        let Some((current, _)) = keys.last() else { return Err(format!("{}: there is no key in it", file.display())) };
+        KeyRing::new(*current, keys.iter().copied()).map(Some).map_err(words)
+    }
+}
+
+fn key(line: &str) -> Option<(u32, [u8; 32])> {
+    let (number, digits) = line.trim().split_once(char::is_whitespace)?;
+    let digits = digits.trim_start().as_bytes();
+    let mut key = [0; 32];
+    if digits.len() != 2 * key.len() {
+        return None;
+    }
+    for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
+        let digit = |at: usize| char::from(pair[at]).to_digit(16);
+        *byte = (digit(0)? << 4 | digit(1)?) as u8;
+    }
+    Some((number.parse().ok()?, key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read() {
+        let digits = "0f".repeat(32);
+        assert_eq!(key(&format!(" 7\t{digits} ")), Some((7, [15; 32])));
+        assert_eq!(key(&digits), None);
+        assert_eq!(key(&format!("x {digits}")), None);
+        assert_eq!(key(&format!("1 {}", "0g".repeat(32))), None);
+        assert_eq!(key(&format!("1 {}", "é".repeat(32))), None);
     }
 }

@@ -1,0 +1,239 @@
+//! `aidb aof dump`: the frames of one segment, as they lie in the file, damaged ones too.
+
+use super::Output;
+use super::place::{Keys, words};
+use super::show::{hex, time};
+use aidb::aof::FrameKind;
+use aidb::aof::crypt::{SegmentKey, segment_key};
+use aidb::aof::format::{ALIGN, FRAME_BYTES, Fault, FrameHeader, HEADER_BYTES, SegmentHeader};
+use aidb::aof::read::ReadAt;
+use aidb::aof::record::format::Records;
+use clap::{Args, ValueEnum};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Shown below the list of options.
+pub(super) const HELP: &str = "\
+Columns: offset in the file, position in the log, kind, records, first id, time, how far the log was known to be durable
+when the frame was made, tag, bytes of payload. The dump ends at the first place that holds no good frame and says why;
+a segment that is being written, or that a crash ended, ends so too. Exits with 1 if a good frame follows such a place.";
+
+/// Options of `aidb aof dump`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Options {
+    /// A segment file.
+    file: PathBuf,
+    #[command(flatten)]
+    keys: Keys,
+    /// Shows the records too.
+    #[arg(long, value_enum)]
+    records: Option<Shown>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Shown {
+    /// As text, with escapes for all that is not printable ASCII.
+    Text,
+    /// As hexadecimal digits.
+    Hex,
+}
+
+struct LocalFile {
+    file: File,
+    path: PathBuf,
+    bytes: u64,
+}
+
+impl LocalFile {
+    fn open(path: &Path) -> Result<LocalFile, String> {
+        let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
+        let (bytes, file) = opened.map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(LocalFile { file, path: path.to_path_buf(), bytes })
+    }
+}
+
+impl ReadAt for LocalFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> aidb::Result<usize> {
+        let mut done = 0;
+        while done < buffer.len() {
+            match self.file.read_at(&mut buffer[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(aidb::Error::io("read", &self.path, error)),
+            }
+        }
+        Ok(done)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn name(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Prints the frames of the segment that `options` names.
+pub(super) fn run(options: &Options) -> Result<(), String> {
+    let keys = options.keys.ring()?;
+    let image = LocalFile::open(&options.file)?;
+    let name = image.name().display().to_string();
+    let mut start = vec![0; HEADER_BYTES];
+    let read = image.read_at(&mut start, 0).map_err(words)?;
+    let header =
+        SegmentHeader::decode(&start[..read]).map_err(|fault| format!("{name}: the segment header {fault}"))?;
+    // Headers, and payloads that are not asked for, can be shown without the key.
+    let key = match options.records {
+        Some(_) => segment_key(keys.as_ref(), &header, &options.file).map_err(words)?,
+        None => None,
+    };
+    let mut output = Output::new();
+    output.line(&describe(&header))?;
+    let dump = Dump { image: &image, header, key, shown: options.records };
+    let damaged = dump.frames(&mut output)?;
+    output.flush()?;
+    match damaged {
+        None => Ok(()),
+        Some(offset) => Err(format!("{name} is damaged: a good frame follows at offset {offset}")),
+    }
+}
+
+fn describe(header: &SegmentHeader) -> String {
+    let key = match header.key_id {
+        0 => "not encrypted".to_owned(),
+        id => format!("encrypted with key {id}"),
+    };
+    format!(
+        "# segment {}, version {}, log {}, epoch {}, from lsn {}, id {}, {}, {key}\n# offset\tlsn\tkind\trecords\tid\ttime\tdurable\ttag\tbytes",
+        header.segment_no,
+        header.version as u8,
+        hex(&header.log_id),
+        header.epoch,
+        header.base_lsn,
+        header.base_id,
+        time(header.base_ts),
+    )
+}
+
+struct Dump<'a> {
+    image: &'a dyn ReadAt,
+    header: SegmentHeader,
+    key: Option<SegmentKey>,
+    shown: Option<Shown>,
+}
+
+impl Dump<'_> {
+    fn lsn(&self, offset: u64) -> u64 {
+        self.header.base_lsn.saturating_add(offset - HEADER_BYTES as u64)
+    }
+
+    /// Reads the frame at `offset`: its header and what is stored behind it.
+    fn frame(&self, offset: u64) -> Result<Result<(FrameHeader, Vec<u8>), Fault>, String> {
+        let mut bytes = [0; FRAME_BYTES];
+        let read = self.image.read_at(&mut bytes, offset).map_err(words)?;
+        let frame = FrameHeader::decode(&bytes[..read], &self.header.place(self.lsn(offset)));
+        let frame = match frame.and_then(|frame| self.header.admit(&frame).map(|()| frame)) {
+            Ok(frame) => frame,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        // The file bounds what is allocated.
+        if frame.stored_bytes() > self.image.bytes().saturating_sub(offset + FRAME_BYTES as u64) {
+            return Ok(Err(Fault::Overrun));
+        }
+        let mut stored = vec![0; frame.stored_bytes() as usize];
+        let read = self.image.read_at(&mut stored, offset + FRAME_BYTES as u64).map_err(words)?;
+        if !frame.payload_is_good(&stored[..read]) {
+            return Ok(Err(Fault::PayloadChecksum));
+        }
+        Ok(Ok((frame, stored)))
+    }
+
+    /// Prints all frames; returns where a good one follows a bad one.
+    fn frames(&self, output: &mut Output) -> Result<Option<u64>, String> {
+        let mut offset = HEADER_BYTES as u64;
+        while output.is_open() {
+            match self.frame(offset)? {
+                Ok((frame, mut stored)) => {
+                    self.line(output, offset, &frame)?;
+                    if self.shown.is_some() {
+                        self.records(output, offset, &frame, &mut stored)?;
+                    }
+                    offset += frame.frame_bytes();
+                }
+                Err(fault) => {
+                    output.line(&format!("# offset {offset}: what follows {fault}"))?;
+                    return self.behind(offset);
+                }
+            }
+            if offset >= self.image.bytes() {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    fn line(&self, output: &mut Output, offset: u64, frame: &FrameHeader) -> Result<(), String> {
+        let kind = match frame.kind {
+            FrameKind::Data => "data",
+            FrameKind::Mark => "mark",
+            FrameKind::Footer => "footer",
+            FrameKind::Meta => "meta",
+            FrameKind::Rewrite => "rewrite",
+        };
+        let lsn = self.lsn(offset);
+        let durable = frame.durable(lsn).map_or_else(|| "-".into(), |durable| durable.to_string());
+        let (ts, tag, len) = (time(frame.ts), frame.tag, frame.len);
+        let (count, id) = (frame.count, frame.first_id);
+        output.line(&format!("{offset}\t{lsn}\t{kind}\t{count}\t{id}\t{ts}\t{durable}\t{tag}\t{len}"))
+    }
+
+    fn records(&self, output: &mut Output, offset: u64, frame: &FrameHeader, stored: &mut [u8]) -> Result<(), String> {
+        if let Some(key) = self.key.as_ref().filter(|_| frame.tagged)
+            && !key.open_frame(frame, self.lsn(offset), stored)
+        {
+            return output.line(&format!("\t{}", Fault::Authentication));
+        }
+        let payload = stored.get(..frame.len as usize).unwrap_or_default();
+        let show = |record: &[u8]| match self.shown {
+            Some(Shown::Hex) => hex(record),
+            _ => record.escape_ascii().to_string(),
+        };
+        if frame.kind != FrameKind::Data {
+            return output.line(&format!("\t{}", show(payload)));
+        }
+        for (id, record) in (frame.first_id..).zip(Records::new(payload, frame.count)) {
+            match record {
+                Ok(record) => output.line(&format!("\t{id}\t{}", show(record)))?,
+                // Other users of the log have other payloads.
+                Err(_) => return output.line(&format!("\tnot records: {}", show(payload))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks behind the end for a good frame which says that the log was durable beyond it.
+    fn behind(&self, end: u64) -> Result<Option<u64>, String> {
+        let mut window = vec![0; 1 << 20];
+        let mut start = end + ALIGN;
+        loop {
+            let read = self.image.read_at(&mut window, start).map_err(words)?;
+            let mut at = 0;
+            while at + FRAME_BYTES <= read {
+                let offset = start + at as u64;
+                let frame = FrameHeader::decode(&window[at..read], &self.header.place(self.lsn(offset)));
+                let durable = frame.ok().and_then(|frame| frame.durable(self.lsn(offset)));
+                if durable.is_some_and(|durable| durable > self.lsn(end)) {
+                    return Ok(Some(offset));
+                }
+                at += ALIGN as usize;
+            }
+            if read < window.len() {
+                return Ok(None);
+            }
+            start += at as u64;
+        }
+    }
+}
