@@ -6,7 +6,7 @@
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::IF_NONE_MATCH;
-use hyper::service::{Service, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use s3s::auth::SimpleAuth;
@@ -64,7 +64,7 @@ async fn serve(listener: TcpListener, service: S3Service) {
                 async move {
                     let alone = request.headers().contains_key(IF_NONE_MATCH);
                     let _turn = if alone { Some(conditional.lock().await) } else { None };
-                    service.call(request).await
+                    service.call(request.map(s3s::Body::from)).await
                 }
             });
             let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), one_by_one).await;
