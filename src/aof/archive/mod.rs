@@ -12,7 +12,10 @@
 pub mod s3;
 
 pub mod format;
+pub mod image;
 pub mod object;
+#[cfg(test)]
+mod object_tests;
 
 use crate::base::Result;
 use std::fmt::Debug;

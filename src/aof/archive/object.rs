@@ -185,6 +185,12 @@ impl<E: Env> ObjectWriter<E> {
         Ok(())
     }
 
+    /// Gives up; the temporary file goes. One that cannot be removed goes when the directory is opened next.
+    pub fn abandon(self, env: &E) {
+        drop(self.file);
+        let _ = env.disk().remove(&self.path);
+    }
+
     /// Ends the object with `summary` and returns it, ready to be put.
     ///
     /// # Errors
@@ -394,6 +400,12 @@ impl ObjectReader {
     /// Returns how many blocks of [`BLOCK_BYTES`] the image has; the last one may be shorter.
     pub fn blocks(&self) -> u64 {
         self.blocks.len() as u64
+    }
+
+    /// Returns where block `number` begins in the object; the index for the number after the last.
+    #[cfg(test)]
+    pub(super) fn blocks_at(&self, number: usize) -> u64 {
+        self.blocks.get(number).map_or(self.trailer.index_offset, |block| block.offset)
     }
 
     /// Reads block `number` of the image.
