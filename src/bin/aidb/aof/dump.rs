@@ -1,17 +1,15 @@
-//! `aidb aof dump`: the frames of one segment, as they lie in the file, damaged ones too.
+//! `aidb aof dump`: the frames of one segment, as they lie in the file, damaged ones too; or in the image of an archived one.
 
 use super::Output;
+use super::image::Image;
 use super::place::{Keys, words};
 use super::show::{hex, time};
 use aidb::aof::FrameKind;
 use aidb::aof::crypt::{SegmentKey, segment_key};
 use aidb::aof::format::{ALIGN, FRAME_BYTES, Fault, FrameHeader, HEADER_BYTES, SegmentHeader};
-use aidb::aof::read::ReadAt;
 use aidb::aof::record::format::Records;
 use clap::{Args, ValueEnum};
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Shown below the list of options.
 pub(super) const HELP: &str = "\
@@ -22,7 +20,7 @@ a segment that is being written, or that a crash ended, ends so too. Exits with 
 /// Options of `aidb aof dump`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
-    /// A segment file.
+    /// A segment file, or the object of an archived segment.
     file: PathBuf,
     #[command(flatten)]
     keys: Keys,
@@ -39,52 +37,13 @@ enum Shown {
     Hex,
 }
 
-struct LocalFile {
-    file: File,
-    path: PathBuf,
-    bytes: u64,
-}
-
-impl LocalFile {
-    fn open(path: &Path) -> Result<LocalFile, String> {
-        let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
-        let (bytes, file) = opened.map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(LocalFile { file, path: path.to_path_buf(), bytes })
-    }
-}
-
-impl ReadAt for LocalFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> aidb::Result<usize> {
-        let mut done = 0;
-        while done < buffer.len() {
-            match self.file.read_at(&mut buffer[done..], offset + done as u64) {
-                Ok(0) => break,
-                Ok(count) => done += count,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(aidb::Error::io("read", &self.path, error)),
-            }
-        }
-        Ok(done)
-    }
-
-    fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    fn name(&self) -> &Path {
-        &self.path
-    }
-}
-
 /// Prints the frames of the segment that `options` names.
 pub(super) fn run(options: &Options) -> Result<(), String> {
     let keys = options.keys.ring()?;
-    let image = LocalFile::open(&options.file)?;
-    let name = image.name().display().to_string();
-    let mut start = vec![0; HEADER_BYTES];
-    let read = image.read_at(&mut start, 0).map_err(words)?;
-    let header =
-        SegmentHeader::decode(&start[..read]).map_err(|fault| format!("{name}: the segment header {fault}"))?;
+    let image = Image::open(&options.file, keys.as_ref())?;
+    let name = options.file.display();
+    let start = image.read(0, HEADER_BYTES)?;
+    let header = SegmentHeader::decode(&start).map_err(|fault| format!("{name}: the segment header {fault}"))?;
     // Headers, and payloads that are not asked for, can be shown without the key.
     let key = match options.records {
         Some(_) => segment_key(keys.as_ref(), &header, &options.file).map_err(words)?,
@@ -119,7 +78,7 @@ fn describe(header: &SegmentHeader) -> String {
 }
 
 struct Dump<'a> {
-    image: &'a dyn ReadAt,
+    image: &'a Image,
     header: SegmentHeader,
     key: Option<SegmentKey>,
     shown: Option<Shown>,
@@ -132,20 +91,17 @@ impl Dump<'_> {
 
     /// Reads the frame at `offset`: its header and what is stored behind it.
     fn frame(&self, offset: u64) -> Result<Result<(FrameHeader, Vec<u8>), Fault>, String> {
-        let mut bytes = [0; FRAME_BYTES];
-        let read = self.image.read_at(&mut bytes, offset).map_err(words)?;
-        let frame = FrameHeader::decode(&bytes[..read], &self.header.place(self.lsn(offset)));
+        let bytes = self.image.read(offset, FRAME_BYTES)?;
+        let frame = FrameHeader::decode(&bytes, &self.header.place(self.lsn(offset)));
         let frame = match frame.and_then(|frame| self.header.admit(&frame).map(|()| frame)) {
             Ok(frame) => frame,
             Err(fault) => return Ok(Err(fault)),
         };
-        // The file bounds what is allocated.
         if frame.stored_bytes() > self.image.bytes().saturating_sub(offset + FRAME_BYTES as u64) {
             return Ok(Err(Fault::Overrun));
         }
-        let mut stored = vec![0; frame.stored_bytes() as usize];
-        let read = self.image.read_at(&mut stored, offset + FRAME_BYTES as u64).map_err(words)?;
-        if !frame.payload_is_good(&stored[..read]) {
+        let stored = self.image.read(offset + FRAME_BYTES as u64, frame.stored_bytes() as usize)?;
+        if !frame.payload_is_good(&stored) {
             return Ok(Err(Fault::PayloadChecksum));
         }
         Ok(Ok((frame, stored)))
@@ -216,21 +172,21 @@ impl Dump<'_> {
 
     /// Looks behind the end for a good frame which says that the log was durable beyond it.
     fn behind(&self, end: u64) -> Result<Option<u64>, String> {
-        let mut window = vec![0; 1 << 20];
+        const STEP: usize = 1 << 16;
         let mut start = end + ALIGN;
         loop {
-            let read = self.image.read_at(&mut window, start).map_err(words)?;
+            let window = self.image.read(start, STEP)?;
             let mut at = 0;
-            while at + FRAME_BYTES <= read {
+            while at + FRAME_BYTES <= window.len() {
                 let offset = start + at as u64;
-                let frame = FrameHeader::decode(&window[at..read], &self.header.place(self.lsn(offset)));
+                let frame = FrameHeader::decode(&window[at..], &self.header.place(self.lsn(offset)));
                 let durable = frame.ok().and_then(|frame| frame.durable(self.lsn(offset)));
                 if durable.is_some_and(|durable| durable > self.lsn(end)) {
                     return Ok(Some(offset));
                 }
                 at += ALIGN as usize;
             }
-            if read < window.len() {
+            if window.len() < STEP {
                 return Ok(None);
             }
             start += at as u64;

@@ -3,15 +3,17 @@
 //! | file | job |
 //! |---|---|
 //! | `place` | the directory and the keys, shared by all |
+//! | `image` | the bytes of a segment |
 //! | `show` | how bytes and times look |
 //! | `append` | records from standard input |
-//! | `dump` | the frames of a segment file |
+//! | `dump` | the frames of a segment |
 //!
 //! Each command is one function that returns an error in words; `main` prints it. Output goes through [`Output`], for which a
 //! closed pipe is the reader's way to say that it has seen enough.
 
 mod append;
 mod dump;
+mod image;
 mod place;
 mod show;
 
@@ -24,7 +26,7 @@ pub(crate) enum Command {
     /// Appends records from standard input.
     #[command(after_help = append::HELP)]
     Append(append::Options),
-    /// Prints the frames of a segment file.
+    /// Prints the frames of a segment file or of an archived one.
     #[command(after_help = dump::HELP)]
     Dump(dump::Options),
 }
