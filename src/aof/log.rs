@@ -21,18 +21,18 @@
 //! **Limits:** a frame of [`BATCH_BYTES_MAX`]; positions of 63 bits.
 
 use super::chain::{At, Span};
-use super::format::{ALIGN, FRAME_BYTES, FrameKind, SegmentHeader};
-use super::metrics::{FlushCause, FlushSample, FlushStats};
+use super::format::{FRAME_BYTES, FrameKind};
+use super::metrics::{FlushCause, FlushStats};
 use super::read::SegmentReader;
 use super::recovery::{self, Recovered};
-use super::segment::{Closed, SegmentFile, Segments};
+use super::segment::{SegmentFile, Segments};
 use super::stage::{Batch, Stage};
 use super::types::{Append, Appended, Find, Frame, LogOptions, LogStats, Lsn, RecoveryReport, SegmentInfo};
 use super::watch::Watch;
 use crate::base::checksum::crc32c;
 use crate::base::limits::BATCH_BYTES_MAX;
 use crate::base::{Error, Result};
-use crate::env::{Condvar, DiskFile, Env, EnvCondvar, Mutex, SyncKind};
+use crate::env::{Condvar, Env, EnvCondvar, Mutex};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -40,7 +40,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// From this size a payload goes to the operating system without a copy.
 const DIRECT_BYTES: usize = 256 << 10;
 /// How often a leader steps aside for its group.
-const GATHER_STEPS: u32 = 30;
+pub(super) const GATHER_STEPS: u32 = 30;
 
 /// The physical log in one directory.
 ///
@@ -55,64 +55,64 @@ impl<E: Env> Clone for Log<E> {
     }
 }
 
-struct Inner<E: Env> {
-    env: E,
-    options: LogOptions,
-    stage: Mutex<E, Stage>,
-    io: Mutex<E, Io<E>>,
-    syncing: Mutex<E, Reach>,
-    segments: Mutex<E, Segments<E>>,
-    group: Mutex<E, Group>,
-    group_done: Condvar<E>,
-    poison: Mutex<E, Option<Error>>,
-    is_poisoned: AtomicBool,
-    end: AtomicU64,
-    written: AtomicU64,
-    durable: AtomicU64,
-    watch: Watch<E>,
-    flushes: FlushStats<E>,
+pub(super) struct Inner<E: Env> {
+    pub(super) env: E,
+    pub(super) options: LogOptions,
+    pub(super) stage: Mutex<E, Stage>,
+    pub(super) io: Mutex<E, Io<E>>,
+    pub(super) syncing: Mutex<E, Reach>,
+    pub(super) segments: Mutex<E, Segments<E>>,
+    pub(super) group: Mutex<E, Group>,
+    pub(super) group_done: Condvar<E>,
+    pub(super) poison: Mutex<E, Option<Error>>,
+    pub(super) is_poisoned: AtomicBool,
+    pub(super) end: AtomicU64,
+    pub(super) written: AtomicU64,
+    pub(super) durable: AtomicU64,
+    pub(super) watch: Watch<E>,
+    pub(super) flushes: FlushStats<E>,
     /// Threads that entered `sync_to` since the last group was taken.
-    arrived: AtomicU64,
-    stats: Counters,
+    pub(super) arrived: AtomicU64,
+    pub(super) stats: Counters,
 }
 
 /// The segment being written.
-struct Io<E: Env> {
-    active: Arc<SegmentFile<E>>,
-    file_bytes: u64,
-    written: u64,
+pub(super) struct Io<E: Env> {
+    pub(super) active: Arc<SegmentFile<E>>,
+    pub(super) file_bytes: u64,
+    pub(super) written: u64,
     /// Records before `written`, counted from the open.
-    records: u64,
-    batch: Batch,
+    pub(super) records: u64,
+    pub(super) batch: Batch,
 }
 
 /// How far a sync reaches: a position, and the records before it, counted from the open.
 #[derive(Clone, Copy, Debug, Default)]
-struct Reach {
-    lsn: u64,
-    records: u64,
+pub(super) struct Reach {
+    pub(super) lsn: u64,
+    pub(super) records: u64,
 }
 
 /// Who leads.
 #[derive(Default)]
-struct Group {
-    led: bool,
+pub(super) struct Group {
+    pub(super) led: bool,
     /// How many threads recent syncs have served.
-    size: u64,
+    pub(super) size: u64,
 }
 
 #[derive(Default)]
-struct Counters {
-    appends: AtomicU64,
-    bytes: AtomicU64,
-    writes: AtomicU64,
-    syncs: AtomicU64,
-    rolls: AtomicU64,
-    recycled: AtomicU64,
-    marks: AtomicU64,
+pub(super) struct Counters {
+    pub(super) appends: AtomicU64,
+    pub(super) bytes: AtomicU64,
+    pub(super) writes: AtomicU64,
+    pub(super) syncs: AtomicU64,
+    pub(super) rolls: AtomicU64,
+    pub(super) recycled: AtomicU64,
+    pub(super) marks: AtomicU64,
 }
 
-fn count(counter: &AtomicU64, by: u64) {
+pub(super) fn count(counter: &AtomicU64, by: u64) {
     counter.fetch_add(by, Ordering::Relaxed);
 }
 
@@ -133,7 +133,7 @@ impl<E: Env> Log<E> {
     ) -> Result<(Log<E>, RecoveryReport)> {
         options.validate()?;
         let Recovered { segments, active, position, index, report } = recovery::recover(&env, dir, &options, replay)?;
-        let stage = Stage::new(position, &options, index);
+        let stage = Stage::new(position, active.file_bytes, &options, index);
         let io = Io {
             active: Arc::new(active.segment),
             file_bytes: active.file_bytes,
@@ -170,8 +170,9 @@ impl<E: Env> Log<E> {
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an empty or too long payload, a kind that is the log's
-    /// own, or an id that does not continue; [`Poisoned`](crate::ErrorKind::Poisoned), [`Closed`](crate::ErrorKind::Closed);
-    /// or what the write met.
+    /// own, or an id that does not continue; [`NoSpace`](crate::ErrorKind::NoSpace) if the device is full: nothing was
+    /// appended or changed, and the log goes on once there is space; [`Poisoned`](crate::ErrorKind::Poisoned),
+    /// [`Closed`](crate::ErrorKind::Closed); or what the write met.
     pub fn append(&self, append: &Append<'_>) -> Result<Appended> {
         let inner = &*self.0;
         let len = append.parts.iter().fold(0usize, |sum, part| sum.saturating_add(part.len()));
@@ -181,21 +182,9 @@ impl<E: Env> Log<E> {
         }
         inner.check()?;
         let crc = crc32c(&[], append.parts);
-        let appended = if len >= DIRECT_BYTES {
-            inner.append_direct(append, crc)?
-        } else {
-            let mut stage = inner.stage.lock();
-            if stage.closed {
-                return Err(Error::closed());
-            }
-            let appended = stage.push(&inner.env, append, crc, inner.durable.load(Ordering::Acquire))?;
-            inner.end.store(appended.end.0, Ordering::Release);
-            let full = stage.len() >= inner.options.buffer_bytes;
-            drop(stage);
-            if full {
-                inner.write_to(appended.end.0)?;
-            }
-            appended
+        let appended = match len >= DIRECT_BYTES {
+            true => inner.append_direct(append, len, crc)?,
+            false => inner.append_staged(append, len, crc)?,
         };
         count(&inner.stats.appends, 1);
         count(&inner.stats.bytes, super::format::frame_bytes(len as u64));
@@ -317,6 +306,31 @@ impl<E: Env> Log<E> {
         self.0.segments.lock().infos()
     }
 
+    /// Ends the segment being written, if it holds a frame of the caller, and returns where the one being written now begins.
+    ///
+    /// # Durability
+    /// Everything before the returned position survives a power loss.
+    ///
+    /// # Errors
+    /// [`NoSpace`](crate::ErrorKind::NoSpace) if there is none for the next segment: nothing has changed;
+    /// [`Closed`](crate::ErrorKind::Closed), or as [`sync_to`](Self::sync_to).
+    pub fn seal(&self) -> Result<Lsn> {
+        let inner = &*self.0;
+        let mut io = inner.io.lock();
+        inner.check()?;
+        let has_content = {
+            let stage = inner.stage.lock();
+            if stage.closed {
+                return Err(Error::closed());
+            }
+            stage.has_content()
+        };
+        if has_content {
+            inner.roll(&mut io).map_err(|error| inner.refuse(&mut io, error))?;
+        }
+        Ok(Lsn(io.active.header.base_lsn))
+    }
+
     /// Returns a frame's start in the segment being written from where a search for `what` goes forward; none if an older
     /// segment holds it.
     pub fn find(&self, what: Find) -> Option<Lsn> {
@@ -395,211 +409,6 @@ impl<E: Env> Log<E> {
         self.sync_for(Lsn(end), FlushCause::Close)?;
         let end = inner.stage_mark(&mut inner.stage.lock())?;
         self.sync_for(Lsn(end), FlushCause::Close)
-    }
-}
-
-impl<E: Env> Inner<E> {
-    /// Fails if an earlier write or sync did.
-    fn check(&self) -> Result<()> {
-        if !self.is_poisoned.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        match &*self.poison.lock() {
-            Some(cause) => Err(Error::poisoned(cause)),
-            None => unreachable!("the flag is set after the cause"),
-        }
-    }
-
-    /// Poisons the log because of `error` and returns it.
-    fn fail(&self, error: Error) -> Error {
-        self.env.reached("aof.poison");
-        self.poison.lock().get_or_insert(error.clone());
-        self.is_poisoned.store(true, Ordering::Release);
-        self.watch.notify();
-        error
-    }
-
-    fn stage_mark(&self, stage: &mut Stage) -> Result<u64> {
-        let durable = self.durable.load(Ordering::Acquire);
-        if !stage.needs_mark(durable) {
-            return Ok(stage.end());
-        }
-        self.env.reached("aof.mark");
-        count(&self.stats.marks, 1);
-        let end = stage.push_mark(&self.env, durable)?;
-        self.end.store(end, Ordering::Release);
-        Ok(end)
-    }
-
-    /// Appends a large frame: what is staged goes first, then the payload from where it lies.
-    fn append_direct(&self, append: &Append<'_>, crc: u32) -> Result<Appended> {
-        let mut io = self.io.lock();
-        self.check()?;
-        let appended = {
-            let mut stage = self.stage.lock();
-            if stage.closed {
-                return Err(Error::closed());
-            }
-            let appended = stage.push_direct(&self.env, append, crc, self.durable.load(Ordering::Acquire))?;
-            stage.take(&mut io.batch);
-            self.end.store(appended.end.0, Ordering::Release);
-            appended
-        };
-        let (mut lsn, end) = (appended.lsn.0 + FRAME_BYTES as u64, appended.end.0);
-        self.env.reached("aof.direct");
-        // The frame's header is the last of the batch.
-        self.write_batch(&mut io)?;
-        assert_eq!(io.written, lsn, "a payload follows its header");
-        for part in append.parts {
-            self.write(&mut io, part, lsn)?;
-            lsn += part.len() as u64;
-        }
-        assert!(lsn <= end && end - lsn < ALIGN, "a frame ends with its padding");
-        if lsn < end {
-            self.write(&mut io, &[0; ALIGN as usize][..(end - lsn) as usize], lsn)?;
-        }
-        io.written = end;
-        io.records += u64::from(append.count);
-        self.advance_written(end);
-        Ok(appended)
-    }
-
-    fn advance_written(&self, written: u64) {
-        if self.written.fetch_max(written, Ordering::AcqRel) < written {
-            self.watch.notify();
-        }
-    }
-
-    /// Writes everything before `target`.
-    fn write_to(&self, target: u64) -> Result<()> {
-        let mut io = self.io.lock();
-        self.check()?;
-        self.drain(&mut io, target)
-    }
-
-    fn drain(&self, io: &mut Io<E>, target: u64) -> Result<()> {
-        while io.written < target {
-            self.check()?;
-            self.stage.lock().take(&mut io.batch);
-            self.write_batch(io)?;
-        }
-        self.advance_written(io.written);
-        Ok(())
-    }
-
-    /// Writes the batch, beginning segments where it says so.
-    fn write_batch(&self, io: &mut Io<E>) -> Result<()> {
-        let mut batch = std::mem::take(&mut io.batch);
-        assert!(batch.bytes.is_empty() || batch.start == io.written, "batches follow each other");
-        let end = batch.start + batch.bytes.len() as u64;
-        loop {
-            if let Some(cut) = batch.cuts.pop_front_if(|cut| cut.base_lsn == io.written) {
-                self.roll(io, &cut)?;
-            }
-            if io.written == end {
-                break;
-            }
-            let stop = batch.cuts.front().map_or(end, |cut| cut.base_lsn);
-            assert!(io.written < stop && stop <= end, "cuts lie within their batch");
-            let range = (io.written - batch.start) as usize..(stop - batch.start) as usize;
-            self.write(io, &batch.bytes[range], io.written)?;
-            io.written = stop;
-        }
-        assert!(batch.cuts.is_empty(), "a cut is followed by a frame");
-        io.records += std::mem::take(&mut batch.records);
-        batch.bytes.clear();
-        io.batch = batch;
-        Ok(())
-    }
-
-    fn write(&self, io: &mut Io<E>, bytes: &[u8], lsn: u64) -> Result<()> {
-        count(&self.stats.writes, 1);
-        let written = io.active.write(bytes, lsn, io.file_bytes, self.options.segment_bytes);
-        io.file_bytes = written.map_err(|error| self.fail(error))?;
-        Ok(())
-    }
-
-    /// Ends the active segment and begins the one of `cut`.
-    fn roll(&self, io: &mut Io<E>, cut: &SegmentHeader) -> Result<()> {
-        self.env.reached("aof.roll");
-        let old = &io.active;
-        assert_eq!(cut.segment_no, old.header.segment_no + 1, "segments are numbered without a gap");
-        let reach = Reach { lsn: cut.base_lsn, records: io.records };
-        self.sync(old, reach, FlushCause::Roll, "aof_roll_without_sync")?;
-        let closed = Closed {
-            header: old.header,
-            number: old.header.segment_no,
-            base_lsn: old.header.base_lsn,
-            end_lsn: cut.base_lsn,
-            file_bytes: io.file_bytes,
-        };
-        let mut segments = self.segments.lock();
-        segments.closed.push_back(closed);
-        let made = segments.make(cut, false, &mut |_| Ok(())).map_err(|error| self.fail(error))?;
-        drop(segments);
-        assert_eq!(made.end_lsn, io.written, "a segment begins where the one before ends");
-        count(&self.stats.rolls, 1);
-        count(&self.stats.recycled, u64::from(made.recycled));
-        io.active = Arc::new(made.segment);
-        io.file_bytes = made.file_bytes;
-        Ok(())
-    }
-
-    /// Leads a group; returns how many threads it served.
-    fn lead(&self, size: u64, cause: FlushCause) -> Result<u64> {
-        for _ in 0..GATHER_STEPS {
-            if self.arrived.load(Ordering::Relaxed) >= size {
-                break;
-            }
-            self.env.relax();
-        }
-        let (served, active, target) = {
-            let mut io = self.io.lock();
-            let served = self.arrived.swap(0, Ordering::Relaxed);
-            let target = self.end.load(Ordering::Acquire);
-            self.drain(&mut io, target)?;
-            (served, io.active.clone(), Reach { lsn: io.written, records: io.records })
-        };
-        if served > 1 {
-            self.env.reached("aof.group");
-        }
-        self.sync(&active, target, cause, "aof_ack_before_sync")?;
-        Ok(served)
-    }
-
-    /// Makes everything before `target` durable, which ends in `file`. `skip` names the planted bug that does not.
-    fn sync(&self, file: &SegmentFile<E>, target: Reach, cause: FlushCause, skip: &'static str) -> Result<()> {
-        let mut reached = self.syncing.lock();
-        self.check()?;
-        if reached.lsn >= target.lsn {
-            // A roll has overtaken this group.
-            self.env.reached("aof.sync_overtaken");
-            return Ok(());
-        }
-        let begun = self.env.now();
-        let mut synced = Ok(());
-        if !self.env.planted(skip) {
-            count(&self.stats.syncs, 1);
-            synced = file.file.sync(SyncKind::Data);
-        }
-        let ok = synced.is_ok() || self.env.planted("aof_ignore_sync_error");
-        self.flushes.record(&FlushSample {
-            cause,
-            ok,
-            records: target.records - reached.records,
-            bytes: target.lsn - reached.lsn,
-            time: self.env.now().since(begun),
-        });
-        if let (Err(error), false) = (synced, ok) {
-            return Err(self.fail(Error::io("sync", &file.path, error)));
-        }
-        *reached = target;
-        let late = self.env.planted("aof_ack_later_appends");
-        let durable = if late { self.end.load(Ordering::Acquire) } else { target.lsn };
-        let before = self.durable.fetch_max(durable, Ordering::AcqRel);
-        assert!(before <= durable && durable <= self.end.load(Ordering::Acquire), "what is durable was appended");
-        self.watch.notify();
-        Ok(())
     }
 }
 

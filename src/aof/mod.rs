@@ -14,7 +14,8 @@
 //! | `names` | what each file of the directory is |
 //! | `stage` | frames not yet handed over |
 //! | `segment` | segment files: making, naming, dropping, recycling |
-//! | `log` | the locks, group commit, rolls, poison |
+//! | `log` | the locks, group commit, poison |
+//! | `write` | making room, handing over, rolls |
 //! | `scan` | reading frames |
 //! | `read` | a segment open for reading |
 //! | `chain` | the segments in order, as readers see them |
@@ -64,6 +65,7 @@ mod test_env;
 mod tests;
 pub mod types;
 pub mod watch;
+mod write;
 
 pub use crypt::KeyRing;
 pub use error::AofError;
@@ -84,6 +86,7 @@ pub const MARKS: &[&str] = &[
     "aof.no_reserve",
     "aof.poison",
     "aof.recycle",
+    "aof.refused",
     "aof.roll",
     "aof.sync_overtaken",
     "aof.tail_copied",
@@ -104,6 +107,7 @@ pub const PLANTED_BUGS: &[(&str, &str)] = &[
     ("aof_no_lsn_in_crc", "a frame's checksum says nothing about its place: recycled frames come back"),
     ("aof_no_tail_rewrite", "recovery shows a tail that may be in the page cache only (R3)"),
     ("aof_recycle_before_dir_sync", "a dropped segment is written over while it may still have its old name"),
+    ("aof_refusal_drops_batch", "frames that wait are lost when the device is full for the next one"),
     ("aof_roll_without_sync", "a segment is not synced before the next begins (R4)"),
     ("aof_truncate_too_far", "a segment is dropped although its end is still needed"),
 ];

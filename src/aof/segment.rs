@@ -25,6 +25,8 @@ use std::sync::Weak;
 /// Zeros written ahead: at first, and at most at a time.
 const AHEAD_BYTES_MIN: u64 = 64 << 10;
 const AHEAD_BYTES_MAX: u64 = 4 << 20;
+/// Files grow by multiples of this.
+const BLOCK_BYTES: u64 = 4096;
 /// Spares kept for a full disk.
 const RESERVES: usize = 2;
 /// What a copy buffers.
@@ -61,30 +63,46 @@ impl<E: Env> SegmentFile<E> {
         HEADER_BYTES as u64 + (lsn - self.header.base_lsn)
     }
 
-    /// Writes `bytes` at `lsn`; then, where the file ends, zeros ahead. Returns the file's new length.
-    pub(super) fn write(&self, bytes: &[u8], lsn: u64, file_bytes: u64, segment_bytes: u64) -> Result<u64> {
+    /// Writes `bytes` at `lsn`, where the file has bytes already.
+    pub(super) fn write(&self, bytes: &[u8], lsn: u64, file_bytes: u64) -> Result<()> {
         let offset = self.offset(lsn);
-        let end = offset + bytes.len() as u64;
-        self.file.write_at(bytes, offset).map_err(|error| Error::io("write", &self.path, error))?;
-        if end.next_multiple_of(ALIGN) <= file_bytes {
-            return Ok(file_bytes);
-        }
+        assert!(offset + bytes.len() as u64 <= file_bytes, "frames are staged where there is space");
+        self.file.write_at(bytes, offset).map_err(|error| Error::io("write", &self.path, error))
+    }
+
+    /// Makes the file of `file_bytes` at least `need` long, and somewhat longer if there is space, up to `limit`. Returns its new
+    /// length.
+    ///
+    /// # Errors
+    /// With [`ErrorKind::NoSpace`] the file is as good as before.
+    pub(super) fn grow(&self, file_bytes: u64, need: u64, limit: u64) -> Result<u64> {
+        let need = need.next_multiple_of(BLOCK_BYTES);
         let step = file_bytes.clamp(AHEAD_BYTES_MIN, AHEAD_BYTES_MAX);
-        let ahead = end.next_multiple_of(step).min(segment_bytes).max(end.next_multiple_of(ALIGN));
-        self.zero(end, ahead)?;
-        Ok(ahead)
+        let ahead = need.next_multiple_of(step).min(limit).max(need);
+        match self.zero(file_bytes, ahead) {
+            Err(error) if *error.kind() == ErrorKind::NoSpace && need < ahead => {
+                self.zero(file_bytes, need)?;
+                Ok(need)
+            }
+            grown => grown.map(|()| ahead),
+        }
     }
 
     fn zero(&self, from: u64, to: u64) -> Result<()> {
-        const ZEROS: &[u8] = &[0; AHEAD_BYTES_MIN as usize];
-        let mut at = from;
-        while at < to {
-            let count = (to - at).min(ZEROS.len() as u64);
-            self.file.write_at(&ZEROS[..count as usize], at).map_err(|error| Error::io("write", &self.path, error))?;
-            at += count;
-        }
-        Ok(())
+        zero(&self.file, &self.path, from, to)
     }
+}
+
+/// Writes zeros over `from..to`.
+fn zero<F: DiskFile>(file: &F, path: &Path, from: u64, to: u64) -> Result<()> {
+    const ZEROS: &[u8] = &[0; AHEAD_BYTES_MIN as usize];
+    let mut at = from;
+    while at < to {
+        let count = (to - at).min(ZEROS.len() as u64);
+        file.write_at(&ZEROS[..count as usize], at).map_err(|error| Error::io("write", path, error))?;
+        at += count;
+    }
+    Ok(())
 }
 
 /// Gathers frames and writes them in large pieces: the copy of a recovered tail.
@@ -138,6 +156,15 @@ pub(super) struct Closed {
     pub(super) base_lsn: u64,
     pub(super) end_lsn: u64,
     pub(super) file_bytes: u64,
+}
+
+/// A file that is no segment yet: its name is that of a spare.
+pub(super) struct Blank<E: Env> {
+    file: FileOf<E>,
+    path: PathBuf,
+    number: u64,
+    file_bytes: u64,
+    recycled: bool,
 }
 
 /// A segment ready to be written, with the length of its file and where its frames end.
@@ -200,9 +227,15 @@ impl<E: Env> Segments<E> {
     /// # Errors
     /// With [`ErrorKind::NoSpace`] nothing has changed that a later attempt or open would mind.
     pub(super) fn make(&mut self, header: &SegmentHeader, use_reserve: bool, fill: Fill<'_, E>) -> Result<Made<E>> {
-        let first_no = self.closed.front().map_or(header.segment_no, |oldest| oldest.number);
-        assert!(self.closed.back().is_none_or(|last| last.number + 1 == header.segment_no), "the chain has no gap");
-        let header = &SegmentHeader { first_no, ..*header };
+        let blank = self.blank(use_reserve)?;
+        self.begin(blank, header, fill)
+    }
+
+    /// Takes a file to be made a segment: a spare, or a new one.
+    ///
+    /// # Errors
+    /// With [`ErrorKind::NoSpace`] nothing has changed.
+    fn blank(&mut self, use_reserve: bool) -> Result<Blank<E>> {
         let keep = if use_reserve { 0 } else { RESERVES };
         // Longest first, so that the short reserve stays.
         self.spares.sort_unstable_by_key(|(number, bytes)| (*bytes, *number));
@@ -211,9 +244,65 @@ impl<E: Env> Segments<E> {
         let (number, file_bytes) = spare.unwrap_or((self.spare_next, 0));
         let path = self.path(&spare_name(number));
         let mode = if recycled { OpenMode::ReadWrite } else { OpenMode::CreateNew };
-        let file = self.env.disk().open(&path, mode).map_err(|error| Error::io("open", &path, error))?;
-        self.spare_next = self.spare_next.max(number + 1);
-        let mut segment: SegmentFile<E> = SegmentFile { file, path, header: *header };
+        match self.env.disk().open(&path, mode) {
+            Ok(file) => {
+                self.spare_next = self.spare_next.max(number + 1);
+                Ok(Blank { file, path, number, file_bytes, recycled })
+            }
+            Err(error) => {
+                self.spares.extend(spare);
+                Err(Error::io("open", &path, error))
+            }
+        }
+    }
+
+    /// Takes a file to be made a segment, with space for a first few frames.
+    ///
+    /// # Errors
+    /// With [`ErrorKind::NoSpace`] nothing has changed.
+    pub(super) fn blank_with_space(&mut self) -> Result<Blank<E>> {
+        let mut blank = self.blank(false)?;
+        let bytes = AHEAD_BYTES_MIN.min(self.segment_bytes);
+        if blank.file_bytes >= bytes {
+            return Ok(blank);
+        }
+        let filled = zero(&blank.file, &blank.path, blank.file_bytes, bytes).and_then(|()| {
+            // A file system may find out only now that it has no space.
+            blank.file.sync(SyncKind::All).map_err(|error| Error::io("sync", &blank.path, error))
+        });
+        match filled {
+            Ok(()) => {
+                blank.file_bytes = bytes;
+                Ok(blank)
+            }
+            Err(error) => {
+                // What a failed sync leaves behind is unknown, so it is not used again.
+                self.put_back(Blank { recycled: false, ..blank });
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives a file back that was not made a segment.
+    pub(super) fn put_back(&mut self, blank: Blank<E>) {
+        if blank.recycled {
+            self.spares.push((blank.number, blank.file_bytes));
+        } else {
+            // Gives its space back; if this fails the next open finds one spare more.
+            let _ = self.env.disk().remove(&blank.path);
+        }
+    }
+
+    /// Makes `blank` the segment of `header`, filled by `fill`, durable in every respect.
+    ///
+    /// # Errors
+    /// As [`make`](Self::make).
+    pub(super) fn begin(&mut self, blank: Blank<E>, header: &SegmentHeader, fill: Fill<'_, E>) -> Result<Made<E>> {
+        let first_no = self.closed.front().map_or(header.segment_no, |oldest| oldest.number);
+        assert!(self.closed.back().is_none_or(|last| last.number + 1 == header.segment_no), "the chain has no gap");
+        let header = SegmentHeader { first_no, ..*header };
+        let Blank { file, path, number, file_bytes, recycled } = blank;
+        let mut segment: SegmentFile<E> = SegmentFile { file, path, header };
         match self.fill(&segment, file_bytes, fill) {
             Ok((file_bytes, end_lsn)) => {
                 segment.path = self.name(&segment)?;
@@ -222,12 +311,8 @@ impl<E: Env> Segments<E> {
                 Ok(Made { segment, file_bytes, end_lsn, recycled })
             }
             Err(error) => {
-                if recycled {
-                    self.spares.push((number, file_bytes));
-                } else {
-                    // Gives its space back; if this fails the next open finds one spare more.
-                    let _ = self.env.disk().remove(&segment.path);
-                }
+                let SegmentFile { file, path, .. } = segment;
+                self.put_back(Blank { file, path, number, file_bytes, recycled });
                 Err(error)
             }
         }

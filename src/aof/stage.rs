@@ -3,11 +3,12 @@
 //! Appending threads fill a [`Stage`] under the append lock: one copy and two short checksums a frame, no I/O. Whoever
 //! holds the I/O lock takes its content as a [`Batch`] and leaves an empty buffer.
 //!
-//! Positions do not depend on files, so staging runs on across the end of a segment: it notes a [`Cut`] and goes on; the
-//! new segment is made when the writer gets there.
+//! **Room.** A frame is staged only where the active segment's file has bytes already, so handing it over needs no space:
+//! [`Stage::push`] declines a frame that finds no room, and the caller makes room under the I/O lock, or is told that the
+//! device is full, before anything has changed. Room for one MARK is always held back.
 //!
-//! **Invariants:** `start + bytes.len() == end`; cuts lie in `start..=end`, ascending; no frame crosses a cut; times never
-//! go back; no frame claims more as durable than is before itself.
+//! **Invariants:** `start + bytes.len() == end`; no frame crosses the end of its segment; times never go back; no frame
+//! claims more as durable than is before itself; nothing is staged while the segment is being ended.
 
 use super::format::{ALIGN, FrameHeader, FrameKind, HEADER_BYTES, SegmentHeader, frame_bytes};
 use super::index::{IndexEntry, SparseIndex};
@@ -16,17 +17,16 @@ use super::types::{Append, Appended, Find, LogOptions, Lsn};
 use crate::base::checksum::crc32c;
 use crate::base::{Error, Result};
 use crate::env::Env;
-use std::collections::VecDeque;
 
 /// Payload of a MARK.
 pub(super) const MARK_PAYLOAD: [u8; 8] = [0; 8];
+/// Bytes of a MARK.
+const MARK_BYTES: u64 = frame_bytes(MARK_PAYLOAD.len() as u64);
 
 /// The frames between the last hand-over and the end of the log.
 pub(super) struct Stage {
     /// The frames.
     bytes: Vec<u8>,
-    /// Headers of segments to begin, by base LSN.
-    cuts: VecDeque<SegmentHeader>,
     /// Records of the frames.
     records: u64,
     /// Of the segment of the next frame, if one is kept.
@@ -47,8 +47,23 @@ pub(super) struct Stage {
     content_end: u64,
     /// Set once: no more appends.
     pub(super) closed: bool,
+    /// Frames may lie before this: the file of the segment has the bytes. 0 while the segment is being ended.
+    room: u64,
+    /// Where the segment ends at the latest.
+    limit: u64,
     segment_bytes: u64,
     ids_contiguous: bool,
+}
+
+/// What a frame takes that is to be staged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// Nothing: there is room.
+    Enough,
+    /// The file must have the bytes before this position.
+    Until(u64),
+    /// The next segment.
+    Next,
 }
 
 /// What was taken out of a stage.
@@ -60,8 +75,6 @@ pub(super) struct Batch {
     pub(super) records: u64,
     /// Position of the first byte.
     pub(super) start: u64,
-    /// Segments to begin on the way.
-    pub(super) cuts: VecDeque<SegmentHeader>,
 }
 
 /// Where the log stands when staging begins.
@@ -82,13 +95,12 @@ pub(super) struct Position {
 }
 
 impl Stage {
-    /// Continues at `position`.
-    pub(super) fn new(position: Position, options: &LogOptions, index: Option<SparseIndex>) -> Stage {
+    /// Continues at `position` in a file of `file_bytes`.
+    pub(super) fn new(position: Position, file_bytes: u64, options: &LogOptions, index: Option<SparseIndex>) -> Stage {
         let Position { end, segment, ts, next_id, claimed, content_end } = position;
         assert!(content_end <= end && claimed <= end && segment.base_lsn <= end, "a stage continues a log");
-        Stage {
+        let mut stage = Stage {
             bytes: Vec::new(),
-            cuts: VecDeque::new(),
             records: 0,
             index,
             start: end,
@@ -99,9 +111,72 @@ impl Stage {
             claimed,
             content_end,
             closed: false,
+            room: 0,
+            limit: 0,
             segment_bytes: options.segment_bytes,
             ids_contiguous: options.ids_contiguous,
+        };
+        stage.set_room(file_bytes);
+        stage
+    }
+
+    /// Lets frames be staged in a file of `file_bytes`.
+    pub(super) fn set_room(&mut self, file_bytes: u64) {
+        let base_lsn = self.segment.base_lsn;
+        self.limit = self.limit.max(base_lsn + self.segment_bytes - HEADER_BYTES as u64);
+        self.room = self.limit.min(base_lsn + (file_bytes - HEADER_BYTES as u64) / ALIGN * ALIGN);
+    }
+
+    /// Returns what a frame with a payload of `len` bytes takes; makes the segment longer if it would be the first there.
+    pub(super) fn wants(&mut self, len: usize) -> Room {
+        let until = self.end + self.segment.frame_bytes(len as u64) + self.held_back();
+        if until <= self.room {
+            return Room::Enough;
         }
+        if self.end == self.segment.base_lsn {
+            self.limit = self.limit.max(until);
+        }
+        if until <= self.limit { Room::Until(until) } else { Room::Next }
+    }
+
+    /// Returns the bytes behind the next frame that are kept for what ends the segment.
+    fn held_back(&self) -> u64 {
+        MARK_BYTES
+    }
+
+    /// Returns where the segment ends at the latest.
+    pub(super) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Returns true if the segment holds a frame of the caller.
+    pub(super) fn has_content(&self) -> bool {
+        self.content_end > self.segment.base_lsn
+    }
+
+    /// Ends the segment: nothing is staged until [`begin`](Self::begin). Returns the header of the next one.
+    pub(super) fn end_segment<E: Env>(&mut self, env: &E, batch: &mut Batch) -> SegmentHeader {
+        self.take(batch);
+        self.room = 0;
+        SegmentHeader {
+            segment_no: self.segment.segment_no + 1,
+            base_lsn: self.end,
+            base_id: self.next_id,
+            base_ts: self.ts,
+            salt: random_bytes(env),
+            ..self.segment
+        }
+    }
+
+    /// Goes on in the segment of `header`, whose file has `file_bytes`.
+    pub(super) fn begin(&mut self, header: SegmentHeader, file_bytes: u64) {
+        assert!(self.bytes.is_empty() && header.base_lsn == self.end, "a segment begins where the one before ends");
+        self.segment = header;
+        if let Some(index) = &mut self.index {
+            index.clear();
+        }
+        self.limit = 0;
+        self.set_room(file_bytes);
     }
 
     /// Returns how many bytes wait.
@@ -134,16 +209,22 @@ impl Stage {
         durable >= self.content_end && self.claimed < self.content_end
     }
 
-    /// Stages a whole frame.
-    pub(super) fn push<E: Env>(&mut self, env: &E, append: &Append<'_>, crc: u32, durable: u64) -> Result<Appended> {
-        let appended = self.push_header(env, append, crc, durable)?;
+    /// Stages a whole frame, or returns none if there is no room for it.
+    pub(super) fn push<E: Env>(
+        &mut self,
+        env: &E,
+        append: &Append<'_>,
+        crc: u32,
+        durable: u64,
+    ) -> Result<Option<Appended>> {
+        let Some(appended) = self.push_header(env, append, crc, durable)? else { return Ok(None) };
         self.records += u64::from(append.count);
         for part in append.parts {
             self.bytes.extend_from_slice(part);
         }
         self.bytes.resize(self.bytes.len().next_multiple_of(ALIGN as usize), 0);
         assert_eq!(self.start + self.bytes.len() as u64, self.end, "bytes and positions agree");
-        Ok(appended)
+        Ok(Some(appended))
     }
 
     /// Stages a frame's header only; the caller writes the payload behind it, after it has taken the stage under the same
@@ -154,11 +235,17 @@ impl Stage {
         append: &Append<'_>,
         crc: u32,
         durable: u64,
-    ) -> Result<Appended> {
+    ) -> Result<Option<Appended>> {
         self.push_header(env, append, crc, durable)
     }
 
-    fn push_header<E: Env>(&mut self, env: &E, append: &Append<'_>, crc: u32, durable: u64) -> Result<Appended> {
+    fn push_header<E: Env>(
+        &mut self,
+        env: &E,
+        append: &Append<'_>,
+        crc: u32,
+        durable: u64,
+    ) -> Result<Option<Appended>> {
         let len: usize = append.parts.iter().map(|part| part.len()).sum();
         let counts = self.ids_contiguous && append.kind == FrameKind::Data;
         let first_id = match append.first_id {
@@ -170,12 +257,18 @@ impl Stage {
             }
             Some(first_id) => first_id,
         };
+        let is_mark = append.kind == FrameKind::Mark;
+        if self.closed && !is_mark {
+            return Err(Error::closed());
+        }
+        let size = if is_mark { MARK_BYTES } else { self.segment.frame_bytes(len as u64) };
+        if self.end + size + if is_mark { 0 } else { self.held_back() } > self.room {
+            return Ok(None);
+        }
         if self.bytes.is_empty() {
             // One reading a group; the wall clock may step back, the log's time does not.
             self.ts = self.ts.max(env.wall().0);
         }
-        let size = frame_bytes(len as u64);
-        self.cut_if_full(env, size);
         let lsn = self.end;
         let claim = if env.planted("aof_marks_never_advance") { 0 } else { durable };
         assert!(durable <= lsn, "nothing is durable before it is appended");
@@ -203,44 +296,23 @@ impl Stage {
         {
             index.note(IndexEntry { id: first_id, ts: self.ts, lsn });
         }
-        if append.kind != FrameKind::Mark {
+        if !is_mark {
             self.content_end = self.end;
         }
-        Ok(Appended { first_id, ts: self.ts, lsn: Lsn(lsn), end: Lsn(self.end) })
+        Ok(Some(Appended { first_id, ts: self.ts, lsn: Lsn(lsn), end: Lsn(self.end) }))
     }
 
-    /// Ends the segment if a frame of `size` bytes does not fit; a segment's first frame always does.
-    fn cut_if_full<E: Env>(&mut self, env: &E, size: u64) {
-        let used = self.end - self.segment.base_lsn;
-        if used == 0 || HEADER_BYTES as u64 + used + size <= self.segment_bytes {
-            return;
-        }
-        self.segment = SegmentHeader {
-            segment_no: self.segment.segment_no + 1,
-            base_lsn: self.end,
-            base_id: self.next_id,
-            base_ts: self.ts,
-            salt: random_bytes(env),
-            ..self.segment
-        };
-        if let Some(index) = &mut self.index {
-            index.clear();
-        }
-        self.cuts.push_back(self.segment);
-    }
-
-    /// Stages a MARK and returns where it ends.
-    pub(super) fn push_mark<E: Env>(&mut self, env: &E, durable: u64) -> Result<u64> {
+    /// Stages a MARK and returns where it ends; none while the segment is being ended, whose successor says as much.
+    pub(super) fn push_mark<E: Env>(&mut self, env: &E, durable: u64) -> Result<Option<u64>> {
         let parts: [&[u8]; 1] = [&MARK_PAYLOAD];
         let mark = Append { kind: FrameKind::Mark, count: 0, first_id: Some(self.next_id), tag: 0, parts: &parts };
-        Ok(self.push(env, &mark, crc32c(&[], &parts), durable)?.end.0)
+        Ok(self.push(env, &mark, crc32c(&[], &parts), durable)?.map(|appended| appended.end.0))
     }
 
     /// Moves everything into `batch`, whose buffer stays here for the next frames.
     pub(super) fn take(&mut self, batch: &mut Batch) {
-        assert!(batch.bytes.is_empty() && batch.cuts.is_empty(), "a batch is written before the next");
+        assert!(batch.bytes.is_empty(), "a batch is written before the next");
         std::mem::swap(&mut self.bytes, &mut batch.bytes);
-        std::mem::swap(&mut self.cuts, &mut batch.cuts);
         batch.records = std::mem::take(&mut self.records);
         batch.start = self.start;
         // A direct frame's payload is not among the bytes.

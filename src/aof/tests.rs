@@ -377,14 +377,11 @@ fn r9_a_full_disk_opens_keeps_everything_and_goes_on_once_there_is_room() {
     append_synced(&log, &payloads(3, 1000));
     env.set_room(Some(0));
     let mut written = 3;
-    let error = loop {
-        let refused = append(&log, &[written as u8 + 1; 1000]).and_then(|_| log.write_out());
-        match refused {
-            Ok(()) => written += 1,
-            Err(error) => break error,
-        }
-    };
-    assert_eq!(error.kind(), &ErrorKind::NoSpace);
+    while append(&log, &[written as u8 + 1; 1000]).is_ok() {
+        written += 1;
+    }
+    log.write_out().unwrap();
+    drop(log);
     for _ in 0..5 {
         let (log, found, _) = open(&env).unwrap();
         assert_eq!(found, payloads(written, 1000));
@@ -419,6 +416,100 @@ fn r11_a_segment_that_is_read_is_not_written_over() {
         found == payloads(8, 1000)[..found.len()] && frames.lsn() == end.0
     });
 }
+/// Fills the device and makes room again; returns true if every acknowledged record survives a power loss.
+fn full_and_room_again(env: &TestEnv, options: &LogOptions, room: u64, len: usize) -> bool {
+    let (log, ..) = open_with(env, options.clone()).unwrap();
+    env.set_room(Some(room));
+    let mut kept: Vec<Vec<u8>> = Vec::new();
+    for round in 0..3u8 {
+        // Some that nobody waits for stand before the one that is refused.
+        let refused = loop {
+            let payload = vec![(kept.len() + 1) as u8; len];
+            match append(&log, &payload) {
+                Ok(_) => kept.push(payload),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(refused.kind(), &ErrorKind::NoSpace);
+        let before = log.end();
+        assert_eq!(append(&log, &vec![0; len]).unwrap_err().kind(), &ErrorKind::NoSpace);
+        assert_eq!((log.end(), log.poisoned().is_none()), (before, true), "a refusal changes nothing");
+        if let Err(error) = log.seal() {
+            assert_eq!((error.kind(), log.poisoned().is_none()), (&ErrorKind::NoSpace, true));
+        }
+        if round > 0 && log.sync_to(log.end()).is_err() {
+            return false;
+        }
+        env.set_room(Some(options.segment_bytes + 3 * len as u64));
+    }
+    let payload = vec![(kept.len() + 1) as u8; len];
+    let Ok(end) = append(&log, &payload) else { return false };
+    kept.push(payload);
+    if log.sync_to(end).is_err() {
+        return false;
+    }
+    env.lose_power();
+    env.unplant();
+    env.set_room(None);
+    open_with(env, options.clone()).is_ok_and(|(_, found, _)| found == kept)
+}
+
+#[test]
+fn a_full_device_refuses_and_the_same_handle_goes_on_once_there_is_room() {
+    for segment_bytes in [8192, 65536, 1 << 20] {
+        for (room, len) in [(0, 1000), (100, 1000), (5000, 1), (100_000, 3000), (0, 300 << 10)] {
+            let options = LogOptions { segment_bytes, ..options() };
+            let result = std::panic::catch_unwind(|| full_and_room_again(&TestEnv::default(), &options, room, len));
+            assert!(result.is_ok_and(|kept| kept), "{segment_bytes} {room} {len}");
+        }
+    }
+}
+
+#[test]
+fn frames_that_wait_survive_a_refusal() {
+    let env = TestEnv::default();
+    env.plant("aof_refusal_drops_batch");
+    let run = || full_and_room_again(&env, &LogOptions { segment_bytes: 65536, ..options() }, 0, 1000);
+    assert!(!std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or(false));
+}
+
+#[test]
+fn a_log_that_is_full_closes_and_opens_clean() {
+    let env = TestEnv::default();
+    let (log, ..) = open(&env).unwrap();
+    env.set_room(Some(0));
+    let mut kept = 0;
+    while append(&log, &[kept as u8 + 1; 900]).is_ok() {
+        kept += 1;
+    }
+    assert!(env.was_reached("aof.refused"));
+    log.close().unwrap();
+    assert_eq!(log.stats().marks, 1, "room for a MARK is held back");
+    env.lose_power();
+    let (_, found, report) = open(&env).unwrap();
+    assert_eq!(found, payloads(kept, 900));
+    assert_eq!((report.tail_bytes, report.torn_bytes), (48, 0), "nothing but the MARK itself");
+}
+
+#[test]
+fn seal_ends_a_segment_that_holds_something() {
+    let env = TestEnv::default();
+    let (log, ..) = open(&env).unwrap();
+    assert_eq!(log.seal().unwrap(), Lsn(0));
+    append(&log, &[1; 100]).unwrap();
+    assert_eq!(log.seal().unwrap(), Lsn(144));
+    assert_eq!((log.durable(), log.written(), log.seal().unwrap()), (Lsn(144), Lsn(144), Lsn(144)));
+    append(&log, &[2; 100]).unwrap();
+    let infos = log.segments();
+    assert_eq!(
+        infos.iter().map(|info| (info.number, info.end_lsn)).collect::<Vec<_>>(),
+        [(1, Some(Lsn(144))), (2, None)]
+    );
+    assert!(infos.iter().all(|info| env.files().contains(&info.path)));
+    env.lose_power();
+    assert_eq!(recover(&env), payloads(1, 100));
+}
+
 #[test]
 fn r10_unknown_files_are_reported_and_left_alone() {
     let env = TestEnv::default();

@@ -106,7 +106,7 @@ impl<E: Env> Core<E> {
                     let mut state = self.background_failed(&error);
                     state.compaction_error = Some(error);
                     self.progress.notify_all();
-                    self.pause(state, &mut pause, |_| false);
+                    self.pause(state, &mut pause, |state| state.compaction_error.is_none());
                 }
             }
         }

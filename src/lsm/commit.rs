@@ -10,7 +10,8 @@
 //! - Sequence numbers, log order and memtable order are the same order.
 //! - A reader sees all of a group or nothing: the visible number changes once, after the last insert.
 //! - Only the leader inserts and switches memtables; a group lies in one memtable, however large.
-//! - A failed append poisons the engine: the log's end is unknown, and a later record would lie behind a hole.
+//! - An append that the log refuses because the device is full fails its group and changes nothing. Any other failed append
+//!   poisons the engine: the log's end is unknown, and a later record would lie behind a hole.
 //!
 //! A full memtable is switched before the next group. That waits while the full ones are too many or level 0 is too deep;
 //! long before, each group sleeps in proportion to its bytes and the debt, 10 ms at most, without looking at a clock.
@@ -256,7 +257,7 @@ impl<E: Env> Core<E> {
             let append = Append { kind: FrameKind::Data, count, first_id: Some(first.0), tag: 0, parts };
             self.log.append(&append).map(|appended| appended.end)
         };
-        self.wal(if group.is_empty() {
+        self.wal_append(if group.is_empty() {
             append(&[&header, own.encoded()])
         } else {
             let mut parts: Vec<&[u8]> = vec![&header, own.encoded()];
@@ -329,6 +330,12 @@ impl<E: Env> Core<E> {
         self.env.reached("lsm.write_stop");
         self.counters.stall_stops.add(1);
         let begun = self.env.now();
+        // What failed before says nothing about now: it is tried once more for this writer.
+        state.flush_error = None;
+        if state.compaction_error.as_ref().is_some_and(|error| !error.is_corruption()) {
+            state.compaction_error = None;
+        }
+        self.work.notify_all();
         let result = loop {
             if self.has_room(&state) {
                 break Ok(());

@@ -67,6 +67,7 @@ pub const MARKS: &[&str] = &[
     "lsm.poisoned",
     "lsm.wal_replayed",
     "lsm.write_delay",
+    "lsm.write_refused",
     "lsm.write_stop",
 ];
 

@@ -2,7 +2,8 @@
 //!
 //! - Lock order: commit queue, leader, manifest, state, super-version. No I/O happens under the state or super-version lock.
 //! - The set of tables changes only through [`Core::install`]: first the MANIFEST, durably, then the memory.
-//! - Rule 1: a failed write or sync of the log, the MANIFEST or the directory poisons; reads go on, nothing else does.
+//! - Rule 1: a failed write or sync of the log, the MANIFEST or the directory poisons; reads go on, nothing else does. An
+//!   append that the log refuses for want of space is none.
 //! - A table's file is removed once it is in no version that anyone holds; its number is not used again.
 
 use super::cache::BlockCache;
@@ -19,7 +20,7 @@ use super::table::Table;
 use super::version::{Immutable, SuperVersion, Version};
 use crate::aof::Log;
 use crate::base::key::SeqNum;
-use crate::base::{Error, Result};
+use crate::base::{Error, ErrorKind, Result};
 use crate::env::{Condvar, Disk, Env, EnvCondvar, Mutex, MutexGuard, RwLock};
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -144,6 +145,17 @@ impl<E: Env> Core<E> {
             self.poison(error);
         }
         result
+    }
+
+    /// As [`wal`](Self::wal) for an append, which the log may refuse for want of space without any harm.
+    pub(super) fn wal_append<T>(&self, result: Result<T>) -> Result<T> {
+        match &result {
+            Err(error) if *error.kind() == ErrorKind::NoSpace && self.log.poisoned().is_none() => {
+                self.env.reached("lsm.write_refused");
+                result
+            }
+            _ => self.wal(result),
+        }
     }
 
     /// Returns the super-version of this moment.
