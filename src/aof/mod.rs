@@ -50,6 +50,7 @@ pub mod error;
 pub mod format;
 pub mod index;
 pub mod log;
+pub mod manifest;
 pub mod metrics;
 pub mod names;
 pub mod read;
@@ -113,8 +114,10 @@ pub const PLANTED_BUGS: &[(&str, &str)] = &[
 ];
 
 /// As [`PLANTED_BUGS`], in code that only the users of [`chain::Chain`] and the store above it reach.
-pub const STORE_PLANTED_BUGS: &[(&str, &str)] =
-    &[("aof_recycle_under_reader", "a dropped segment is written over while it is being read (R11)")];
+pub const STORE_PLANTED_BUGS: &[(&str, &str)] = &[
+    ("aof_manifest_not_synced", "a commit of the manifest counts before it is durable"),
+    ("aof_recycle_under_reader", "a dropped segment is written over while it is being read (R11)"),
+];
 
 /// As [`MARKS`], in code that only the users of [`chain::Chain`] and the store above it reach.
 pub const STORE_MARKS: &[&str] = &[];
