@@ -9,6 +9,7 @@ pub mod config;
 pub mod log;
 pub mod manifest;
 pub mod memory;
+pub mod object;
 pub mod record;
 pub mod resp;
 pub mod table;
@@ -22,6 +23,7 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("resp_request", resp::request),
     ("wal_batch", wal::batch),
     ("aof_segment", log::segment),
+    ("aof_object", object::object),
     ("sst_block", table::block),
     ("sst_filter", table::filter),
     ("sst_index", table::index),

@@ -98,6 +98,28 @@ fn log_seeds() {
     seed("aof_segment", "frame_header", &frames[..40]);
 }
 
+fn object_seeds() {
+    for name in ["object_plain.seg", "object_zstd.seg", "object_encrypted.seg", "object_zstd_encrypted.seg"] {
+        let file = fs::read(super::golden_log::v2(name)).unwrap();
+        let name = name.trim_end_matches(".seg");
+        // Large ones say nothing more.
+        if file.len() < 40_000 {
+            seed("aof_object", name, &[&[0], &file[..]].concat());
+            seed("aof_object", &format!("{name}_cut"), &[&[4], &file[..file.len() - 70]].concat());
+        }
+    }
+    let image: Vec<u8> = (0..300u32).flat_map(|number| format!("record {number}; ").into_bytes()).collect();
+    for flags in 0..4u8 {
+        let small = fuzz::object::written(
+            &[&[0; 4096], &image[..]].concat(),
+            (flags & 1 != 0).then_some(3),
+            (flags & 2 != 0).then(fuzz::object::ring).as_ref(),
+        );
+        seed("aof_object", &format!("mended_{flags}"), &[&[4], &small[..]].concat());
+        seed("aof_object", &format!("image_{flags}"), &[&[flags, 9, 1, 0, 0], &image[..]].concat());
+    }
+}
+
 fn record_seeds() {
     let text = String::from_utf8(golden("command_records.txt")).unwrap();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -112,9 +134,11 @@ fn record_seeds() {
 fn every_fuzz_seed_holds_the_properties_of_its_target() {
     if rewriting() {
         super::golden::write_all();
+        super::golden_log::write_all();
         ["table_none.sst", "table_lz4.sst", "table_snappy.sst"].into_iter().for_each(table_seeds);
         assembled_tables();
         log_seeds();
+        object_seeds();
         record_seeds();
         let manifest = golden("MANIFEST-000003");
         seed("manifest", "golden", &manifest);
