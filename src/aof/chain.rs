@@ -13,10 +13,12 @@
 use super::log::Log;
 use super::read::SegmentReader;
 use super::segment::{Closed, Segments};
-use super::types::Lsn;
+use super::types::{Find, Lsn};
+use super::watch::Watch;
 use crate::base::{Error, Result};
 use crate::env::Env;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What is known of a segment without opening it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,31 +71,54 @@ impl At {
     }
 }
 
-/// From where to where a log can be read.
+/// Which records a reader sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bounds {
+pub enum Visibility {
+    /// Those that survive a power loss. What was read is never taken back.
+    #[default]
+    Durable,
+    /// Those that the operating system has: they survive the process, and a power loss may take them back.
+    Written,
+}
+
+/// Where a log begins for its readers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct First {
     /// Where the oldest kept segment begins.
-    pub first_lsn: Lsn,
+    pub lsn: Lsn,
     /// The oldest record kept; older ones in the oldest segment are not shown.
-    pub first_id: u64,
-    /// Up to where the log survives a power loss.
-    pub durable: Lsn,
-    /// Up to where the operating system has it.
-    pub written: Lsn,
+    pub id: u64,
+}
+
+/// What became of waiting for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// There is more.
+    More,
+    /// There will never be more: the log was closed.
+    Closed,
+    /// The time ran out.
+    TimedOut,
 }
 
 /// The segments of a log, wherever they are.
 pub trait Chain<E: Env>: Send + Sync + 'static {
-    /// Returns from where to where can be read now.
+    /// Returns where the log begins now.
     ///
     /// # Errors
     /// A chain that has to look at a directory may fail to.
-    fn bounds(&self) -> Result<Bounds>;
+    fn first(&self) -> Result<First>;
+
+    /// Returns up to where can be read now: the end of a frame.
+    ///
+    /// # Errors
+    /// As [`first`](Self::first).
+    fn visible(&self, visibility: Visibility) -> Result<Lsn>;
 
     /// Returns the segment at `at`, or none if there is none.
     ///
     /// # Errors
-    /// As [`bounds`](Self::bounds).
+    /// As [`first`](Self::first).
     fn locate(&self, at: At) -> Result<Option<Span>>;
 
     /// Opens a segment for reading; it stays readable while the reader is held, whatever is truncated.
@@ -101,20 +126,54 @@ pub trait Chain<E: Env>: Send + Sync + 'static {
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) if it is no longer there; what reading its header met.
     fn open(&self, span: &Span) -> Result<Arc<SegmentReader<E>>>;
+
+    /// Returns where to begin reading to find `at` in the segment being written: a frame at or before it. None if that is
+    /// not known; the segment is read from its start then.
+    fn hint(&self, _at: At) -> Option<Lsn> {
+        None
+    }
+
+    /// Returns true if the file behind `reader` still is that segment. Asked after a bad frame, where another process may
+    /// have written over it.
+    ///
+    /// # Errors
+    /// As [`first`](Self::first).
+    fn is_current(&self, _reader: &SegmentReader<E>) -> Result<bool> {
+        Ok(true)
+    }
+
+    /// Returns true if there may be more later, false once the log was closed.
+    ///
+    /// # Errors
+    /// What broke the log, which will not grow any more.
+    fn is_open(&self) -> Result<bool>;
+
+    /// Blocks until more than `seen` is visible, at most for `timeout`.
+    ///
+    /// # Errors
+    /// As [`is_open`](Self::is_open).
+    fn wait(&self, seen: Lsn, visibility: Visibility, timeout: Option<Duration>) -> Result<Waited>;
+
+    /// Returns what wakes tasks that wait for more, if there is such a thing.
+    fn watch(&self) -> Option<&Watch<E>> {
+        None
+    }
 }
 
 /// The local segments of a log that is being written.
 pub struct LogChain<E: Env>(pub Log<E>);
 
 impl<E: Env> Chain<E> for LogChain<E> {
-    fn bounds(&self) -> Result<Bounds> {
+    fn first(&self) -> Result<First> {
         let first = self.0.locate(At::First);
-        let durable = self.0.durable();
-        Ok(Bounds {
-            first_lsn: first.map_or(durable, |span| span.base_lsn),
-            first_id: first.map_or(0, |span| span.base_id),
-            durable,
-            written: self.0.written(),
+        Ok(first.map_or(First::default(), |span| First { lsn: span.base_lsn, id: span.base_id }))
+    }
+
+    fn visible(&self, visibility: Visibility) -> Result<Lsn> {
+        Ok(match visibility {
+            Visibility::Durable if self.0.env().planted("aof_reader_past_durable") => self.0.written(),
+            Visibility::Durable => self.0.durable(),
+            Visibility::Written => self.0.written(),
         })
     }
 
@@ -124,6 +183,38 @@ impl<E: Env> Chain<E> for LogChain<E> {
 
     fn open(&self, span: &Span) -> Result<Arc<SegmentReader<E>>> {
         self.0.open_segment(span.number)
+    }
+
+    fn hint(&self, at: At) -> Option<Lsn> {
+        match at {
+            At::Id(id) => self.0.find(Find::Id(id)),
+            At::Time(ts) => self.0.find(Find::Time(ts)),
+            At::Lsn(lsn) => self.0.find(Find::Lsn(lsn)),
+            At::First | At::Number(_) => None,
+        }
+    }
+
+    fn is_open(&self) -> Result<bool> {
+        self.0.poisoned().map_or(Ok(!self.0.has_stopped()), Err)
+    }
+
+    fn wait(&self, seen: Lsn, visibility: Visibility, timeout: Option<Duration>) -> Result<Waited> {
+        let log = &self.0;
+        let is_more = || match visibility {
+            Visibility::Durable => log.durable() > seen,
+            Visibility::Written => log.written() > seen,
+        };
+        let done = log.watch().wait(log.env(), timeout, || is_more() || log.has_stopped());
+        match done {
+            false => Ok(Waited::TimedOut),
+            // The last flush may have come with the end.
+            true if is_more() => Ok(Waited::More),
+            true => self.is_open().map(|is_open| if is_open { Waited::More } else { Waited::Closed }),
+        }
+    }
+
+    fn watch(&self) -> Option<&Watch<E>> {
+        Some(self.0.watch())
     }
 }
 
@@ -171,7 +262,7 @@ impl<E: Env> Segments<E> {
         let reader = match existing {
             Some(reader) => reader,
             None => {
-                let reader = Arc::new(SegmentReader::open_local(&self.env, &self.dir, number, span.end_lsn)?);
+                let reader = Arc::new(SegmentReader::open_local(&self.env, &self.dir, number, span.end_lsn, None)?);
                 self.readers.retain(|_, reader| reader.strong_count() > 0);
                 self.readers.insert(number, Arc::downgrade(&reader));
                 reader

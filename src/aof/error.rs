@@ -21,6 +21,8 @@ pub enum AofError {
         file: PathBuf,
         /// Where in it.
         offset: u64,
+        /// Which check fails.
+        what: String,
     },
     /// A segment's index contradicts its frames.
     IndexError {
@@ -122,7 +124,7 @@ impl AofError {
     fn kind(&self) -> ErrorKind {
         match self {
             AofError::InvalidSegmentSize { .. } | AofError::SegmentFull { .. } => ErrorKind::InvalidArgument,
-            AofError::CorruptedRecord { file, offset } | AofError::CompressionError { file, offset, .. } => {
+            AofError::CorruptedRecord { file, offset, .. } | AofError::CompressionError { file, offset, .. } => {
                 ErrorKind::Corruption { file: file.clone(), offset: *offset }
             }
             AofError::IndexError { file, .. } => ErrorKind::Corruption { file: file.clone(), offset: 0 },
@@ -150,8 +152,8 @@ impl fmt::Display for AofError {
             AofError::InvalidSegmentSize { bytes } => {
                 write!(f, "segment_bytes {bytes} is not a multiple of 4096 in 8192..={}", 1u64 << 32)
             }
-            AofError::CorruptedRecord { file, offset } => {
-                write!(f, "corruption in {} at offset {offset}: a record fails its checks", file.display())
+            AofError::CorruptedRecord { file, offset, what } => {
+                write!(f, "corruption in {} at offset {offset}: {what}", file.display())
             }
             AofError::IndexError { file, what } => write!(f, "the index of {}: {what}", file.display()),
             AofError::RemoteStorage { operation, key, what, .. } => {

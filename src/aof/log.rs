@@ -66,6 +66,7 @@ pub(super) struct Inner<E: Env> {
     pub(super) group_done: Condvar<E>,
     pub(super) poison: Mutex<E, Option<Error>>,
     pub(super) is_poisoned: AtomicBool,
+    pub(super) is_closed: AtomicBool,
     pub(super) end: AtomicU64,
     pub(super) written: AtomicU64,
     pub(super) durable: AtomicU64,
@@ -151,6 +152,7 @@ impl<E: Env> Log<E> {
             group_done: Condvar::<E>::default(),
             poison: Mutex::<E, _>::new(None),
             is_poisoned: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
             end: AtomicU64::new(position.end),
             written: AtomicU64::new(position.end),
             durable: AtomicU64::new(position.end),
@@ -408,7 +410,20 @@ impl<E: Env> Log<E> {
         inner.watch.notify();
         self.sync_for(Lsn(end), FlushCause::Close)?;
         let end = inner.stage_mark(&mut inner.stage.lock())?;
-        self.sync_for(Lsn(end), FlushCause::Close)
+        self.sync_for(Lsn(end), FlushCause::Close)?;
+        inner.is_closed.store(true, Ordering::Release);
+        inner.watch.notify();
+        Ok(())
+    }
+
+    /// Returns true once the log will not grow any more: it was closed, or is poisoned. Takes no lock.
+    pub(super) fn has_stopped(&self) -> bool {
+        self.0.is_closed.load(Ordering::Acquire) || self.0.is_poisoned.load(Ordering::Acquire)
+    }
+
+    /// Returns the environment.
+    pub(super) fn env(&self) -> &E {
+        &self.0.env
     }
 }
 

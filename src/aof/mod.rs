@@ -19,6 +19,9 @@
 //! | `scan` | reading frames |
 //! | `read` | a segment open for reading |
 //! | `chain` | the segments in order, as readers see them |
+//! | `lookup` | where in a segment to begin |
+//! | `cursor` | records in order |
+//! | `readers` | cursors and open segments, counted |
 //! | `recovery` | opening |
 //! | `crypt` | keys, and the encryption of frames |
 //! | `index` | where in a segment a record is |
@@ -46,14 +49,17 @@
 pub mod archive;
 pub mod chain;
 pub mod crypt;
+pub mod cursor;
 pub mod error;
 pub mod format;
 pub mod index;
 pub mod log;
+mod lookup;
 pub mod manifest;
 pub mod metrics;
 pub mod names;
 pub mod read;
+pub mod readers;
 pub mod record;
 mod recovery;
 mod scan;
@@ -68,7 +74,9 @@ pub mod types;
 pub mod watch;
 mod write;
 
+pub use chain::Visibility;
 pub use crypt::KeyRing;
+pub use cursor::{Cursor, CursorStream, From, Record, RecordRef, Until};
 pub use error::AofError;
 pub use format::FrameKind;
 pub use log::Log;
@@ -116,6 +124,7 @@ pub const PLANTED_BUGS: &[(&str, &str)] = &[
 /// As [`PLANTED_BUGS`], in code that only the users of [`chain::Chain`] and the store above it reach.
 pub const STORE_PLANTED_BUGS: &[(&str, &str)] = &[
     ("aof_manifest_not_synced", "a commit of the manifest counts before it is durable"),
+    ("aof_reader_past_durable", "cursors show what is not durable (R8)"),
     ("aof_recycle_under_reader", "a dropped segment is written over while it is being read (R11)"),
 ];
 

@@ -9,12 +9,14 @@
 //! **Invariant:** bytes before the end of a sealed segment, or before what is written of the active one, never change as
 //! long as a reader is held.
 
+use super::crypt::{KeyRing, SegmentKey, segment_key};
 use super::format::{Fault, HEADER_BYTES, SegmentHeader};
+use super::lookup::Lookup;
 use super::names::segment_name;
 use super::scan::FrameReader;
 use super::types::Lsn;
 use crate::base::{Error, Result};
-use crate::env::{Disk, DiskFile, Env, OpenMode};
+use crate::env::{Disk, DiskFile, Env, Mutex, OpenMode};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -129,14 +131,24 @@ pub struct SegmentReader<E: Env> {
     source: Box<dyn ReadAt>,
     header: SegmentHeader,
     end: AtomicU64,
+    lookup: Mutex<E, Option<Arc<Lookup>>>,
+    key: Option<Arc<SegmentKey>>,
 }
 
 impl<E: Env> SegmentReader<E> {
-    /// Opens the segment in `source`, which must be number `number` and, unless it is being written, end at `end`.
+    /// Opens the segment in `source`, which must be number `number` and, unless it is being written, end at `end`; `keys` has
+    /// its key if it is encrypted.
     ///
     /// # Errors
+    /// [`EncryptionError`](super::AofError::EncryptionError) for a key that is missing or another one;
     /// [`Corruption`](crate::ErrorKind::Corruption) if its header is bad or of another segment; what reading met.
-    pub fn new(env: E, source: Box<dyn ReadAt>, number: u64, end: Option<Lsn>) -> Result<SegmentReader<E>> {
+    pub fn new(
+        env: E,
+        source: Box<dyn ReadAt>,
+        number: u64,
+        end: Option<Lsn>,
+        keys: Option<&KeyRing>,
+    ) -> Result<SegmentReader<E>> {
         let header = read_header(&*source)?;
         let header =
             header.map_err(|fault| Error::corruption(source.name(), 0, format_args!("segment header {fault}")))?;
@@ -147,14 +159,21 @@ impl<E: Env> SegmentReader<E> {
         if end.is_some_and(|end| end.0 < header.base_lsn) {
             return Err(Error::corruption(source.name(), 0, "the segment begins after its end"));
         }
+        let key = segment_key(keys, &header, source.name())?.map(Arc::new);
         let end = AtomicU64::new(end.map_or(OPEN_END, |end| end.0));
-        Ok(SegmentReader { env, source, header, end })
+        Ok(SegmentReader { env, source, header, end, lookup: Mutex::<E, _>::new(None), key })
     }
 
     /// Opens the segment file `number` in `dir`.
-    pub(super) fn open_local(env: &E, dir: &Path, number: u64, end: Option<Lsn>) -> Result<SegmentReader<E>> {
+    pub(super) fn open_local(
+        env: &E,
+        dir: &Path,
+        number: u64,
+        end: Option<Lsn>,
+        keys: Option<&KeyRing>,
+    ) -> Result<SegmentReader<E>> {
         let file = LocalFile::open(env, &dir.join(segment_name(number)))?;
-        SegmentReader::new(env.clone(), Box::new(file), number, end)
+        SegmentReader::new(env.clone(), Box::new(file), number, end, keys)
     }
 
     /// Returns the segment's header.
@@ -182,7 +201,20 @@ impl<E: Env> SegmentReader<E> {
 
     /// Returns a reader of the frames from `from`, where one begins, that end at or before `limit`.
     pub(super) fn frames(self: &Arc<Self>, from: u64, limit: u64) -> FrameReader<E, Arc<SegmentReader<E>>> {
-        FrameReader::new(&self.env, self.clone(), &self.header, u64::MAX, from, limit)
+        FrameReader::new(&self.env, self.clone(), &self.header, u64::MAX, from, limit).with_key(self.key.clone())
+    }
+
+    /// Returns the sparse index of the segment, which ends at `end`.
+    ///
+    /// # Errors
+    /// As [`ReadAt::read_at`]; damage that a scan meets.
+    pub(super) fn lookup(self: &Arc<Self>, end: Lsn) -> Result<Arc<Lookup>> {
+        if let Some(lookup) = &*self.lookup.lock() {
+            return Ok(lookup.clone());
+        }
+        let built = Arc::new(Lookup::scan(&mut self.frames(self.header.base_lsn, end.0))?);
+        // Two threads may have built it: they agree.
+        Ok(self.lookup.lock().get_or_insert(built).clone())
     }
 }
 

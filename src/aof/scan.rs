@@ -6,15 +6,19 @@
 //! **Invariants:** [`FrameReader::next`] yields only frames whose header and payload are good and that end at or before the
 //! limit; after [`Step::Bad`] and [`Step::End`] it stands still.
 
+use super::crypt::SegmentKey;
 use super::format::{self, FRAME_BYTES, Fault, FrameHeader, HEADER_BYTES, SegmentHeader};
 use super::read::ReadAt;
 use super::segment::frame_place;
 use crate::base::Result;
 use crate::env::Env;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// How much is read at a time.
 const WINDOW_BYTES: usize = 256 << 10;
+/// How much is read first where only a few frames may be wanted; doubled each time.
+const PROBE_BYTES: usize = 8 << 10;
 
 /// A part of a source in memory.
 struct Window<R> {
@@ -23,11 +27,13 @@ struct Window<R> {
     stop: u64,
     start: u64,
     bytes: Vec<u8>,
+    /// How much is read next time.
+    step: usize,
 }
 
 impl<R: ReadAt> Window<R> {
     fn new(source: R, stop: u64) -> Window<R> {
-        Window { source, stop, start: 0, bytes: Vec::new() }
+        Window { source, stop, start: 0, bytes: Vec::new(), step: WINDOW_BYTES }
     }
 
     /// Makes `len` bytes at `offset` available, or as many as there are, and returns where they lie in `self.bytes`.
@@ -49,7 +55,8 @@ impl<R: ReadAt> Window<R> {
         let from = self.bytes.len() - kept;
         self.bytes.copy_within(from.., 0);
         self.start = offset;
-        self.bytes.resize(len.max(WINDOW_BYTES).min(room).max(kept), 0);
+        self.bytes.resize(len.max(self.step).min(room).max(kept), 0);
+        self.step = (2 * self.step).min(WINDOW_BYTES);
         let read = self.source.read_at(&mut self.bytes[kept..], offset + kept as u64);
         self.bytes.truncate(kept + *read.as_ref().unwrap_or(&0));
         read.map(|_| ())
@@ -82,8 +89,11 @@ pub(super) struct FrameReader<E: Env, R> {
     file_bytes: u64,
     lsn: u64,
     limit: u64,
-    /// The current frame's payload in the window.
+    /// The current frame's payload, in the window or in `plain`.
     payload: Range<usize>,
+    key: Option<Arc<SegmentKey>>,
+    /// The current frame's payload if it was encrypted.
+    plain: Vec<u8>,
 }
 
 impl<E: Env, R: ReadAt> FrameReader<E, R> {
@@ -99,17 +109,39 @@ impl<E: Env, R: ReadAt> FrameReader<E, R> {
         assert!(header.base_lsn <= from && from <= limit, "a reader starts inside its segment");
         let stop = file_bytes.min(offset_of(header, limit));
         let window = Window::new(source, stop);
-        FrameReader { env: env.clone(), window, header: *header, file_bytes, lsn: from, limit, payload: 0..0 }
+        FrameReader {
+            env: env.clone(),
+            window,
+            header: *header,
+            file_bytes,
+            lsn: from,
+            limit,
+            payload: 0..0,
+            key: None,
+            plain: Vec::new(),
+        }
+    }
+
+    /// Decrypts payloads with `key`.
+    pub(super) fn with_key(mut self, key: Option<Arc<SegmentKey>>) -> FrameReader<E, R> {
+        self.key = key;
+        self
+    }
+
+    /// Reads little at first: only a few frames may be wanted.
+    pub(super) fn probing(mut self) -> FrameReader<E, R> {
+        self.window.step = PROBE_BYTES;
+        self
+    }
+
+    /// Returns the offset of `lsn` in the source.
+    pub(super) fn offset(&self, lsn: u64) -> u64 {
+        offset_of(&self.header, lsn)
     }
 
     /// Returns where the next frame begins.
     pub(super) fn lsn(&self) -> u64 {
         self.lsn
-    }
-
-    /// Returns where frames must end.
-    pub(super) fn limit(&self) -> u64 {
-        self.limit
     }
 
     /// Returns what is read.
@@ -119,7 +151,8 @@ impl<E: Env, R: ReadAt> FrameReader<E, R> {
 
     /// Returns the payload of the frame read last.
     pub(super) fn payload(&self) -> &[u8] {
-        &self.window.bytes[self.payload.clone()]
+        let bytes = if self.plain.is_empty() { &self.window.bytes } else { &self.plain };
+        &bytes[self.payload.clone()]
     }
 
     /// Moves the limit on.
@@ -175,7 +208,15 @@ impl<E: Env, R: ReadAt> FrameReader<E, R> {
         if !unchecked && !header.payload_is_good(&self.window.bytes[stored.clone()]) {
             return Ok(Some(Err(Fault::PayloadChecksum)));
         }
-        let payload = stored.start..(stored.start + header.len as usize).min(stored.end);
+        let mut payload = stored.start..(stored.start + header.len as usize).min(stored.end);
+        self.plain.clear();
+        if let Some(key) = self.key.as_ref().filter(|_| header.tagged) {
+            self.plain.extend_from_slice(&self.window.bytes[stored]);
+            if !key.open_frame(&header, lsn, &mut self.plain) {
+                return Ok(Some(Err(Fault::Authentication)));
+            }
+            payload = 0..payload.len();
+        }
         assert!(end > lsn && payload.len() == header.len as usize, "a frame moves the reader on");
         self.lsn = end;
         self.payload = payload;

@@ -200,6 +200,7 @@ impl Stage {
         let (begins_before, found) = match what {
             Find::Id(id) => (self.segment.base_id <= id, index.at_id(id)),
             Find::Time(ts) => (self.segment.base_ts < ts, index.at_time(ts)),
+            Find::Lsn(lsn) => (self.segment.base_lsn <= lsn.0, index.at_lsn(lsn.0)),
         };
         begins_before.then_some(Lsn(found.unwrap_or(self.segment.base_lsn)))
     }

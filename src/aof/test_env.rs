@@ -36,6 +36,8 @@ struct State {
     wall: u64,
     /// Counts mutating operations.
     operations: u64,
+    /// Counts bytes read from files.
+    bytes_read: u64,
     /// Every mutating operation from this one on fails: the process is dead.
     dies_at: Option<u64>,
     /// Runs once, while a file is being synced and after its dirty ranges were collected.
@@ -108,6 +110,10 @@ impl TestEnv {
 
     pub(super) fn operations(&self) -> u64 {
         self.disk.0.lock().operations
+    }
+
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.disk.0.lock().bytes_read
     }
 
     /// Forgets all that is not durable.
@@ -309,6 +315,8 @@ impl DiskFile for MemFile {
         let from = image.cache.get(offset as usize..).unwrap_or_default();
         let count = from.len().min(bytes.len());
         bytes[..count].copy_from_slice(&from[..count]);
+        drop(image);
+        self.disk.0.lock().bytes_read += count as u64;
         Ok(count)
     }
 

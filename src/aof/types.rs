@@ -116,6 +116,8 @@ pub enum Find {
     Id(u64),
     /// The first frame of this time or later, microseconds since 1970.
     Time(u64),
+    /// The frame that begins here, or the first one behind it.
+    Lsn(Lsn),
 }
 
 /// A segment file of a log.

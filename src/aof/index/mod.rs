@@ -60,6 +60,12 @@ impl SparseIndex {
         Some(self.entries.get(count.checked_sub(1)?)?.lsn)
     }
 
+    /// Returns the last noted frame that begins at `lsn` or before; none if the first one begins behind it.
+    pub fn at_lsn(&self, lsn: u64) -> Option<u64> {
+        let count = self.entries.partition_point(|entry| entry.lsn <= lsn);
+        Some(self.entries.get(count.checked_sub(1)?)?.lsn)
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.entries.clear();
@@ -81,6 +87,7 @@ mod tests {
         assert_eq!(lsns[..3], [80, 5080, 10080]);
         assert_eq!((index.at_id(9), index.at_id(10), index.at_id(14)), (None, Some(80), Some(80)));
         assert_eq!((index.at_id(15), index.at_id(u64::MAX)), (Some(5080), Some(95080)));
+        assert_eq!((index.at_lsn(79), index.at_lsn(5080), index.at_lsn(10079)), (None, Some(5080), Some(5080)));
         assert_eq!((index.at_time(1000), index.at_time(1001), index.at_time(9000)), (None, Some(45080), Some(95080)));
     }
 }
