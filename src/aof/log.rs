@@ -171,8 +171,8 @@ impl<E: Env> Log<E> {
     /// [`buffer_bytes`](LogOptions::buffer_bytes) are staged. Frames of 256 KiB and more are written at once.
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an empty or too long payload, a kind that is the log's
-    /// own, or an id that does not continue; [`NoSpace`](crate::ErrorKind::NoSpace) if the device is full: nothing was
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an empty or too long payload, or a kind that is the log's
+    /// own; [`AofError::NextId`](super::AofError::NextId) for an id that does not continue; [`NoSpace`](crate::ErrorKind::NoSpace) if the device is full: nothing was
     /// appended or changed, and the log goes on once there is space; [`Poisoned`](crate::ErrorKind::Poisoned),
     /// [`Closed`](crate::ErrorKind::Closed); or what the write met.
     pub fn append(&self, append: &Append<'_>) -> Result<Appended> {
@@ -287,6 +287,11 @@ impl<E: Env> Log<E> {
         self.0.stage.lock().next_id()
     }
 
+    /// Returns the time of the last frame, microseconds since 1970.
+    pub fn last_ts(&self) -> u64 {
+        self.0.stage.lock().ts()
+    }
+
     /// Returns up to where the operating system has the log: it survives the process.
     pub fn written(&self) -> Lsn {
         Lsn(self.0.written.load(Ordering::Acquire))
@@ -394,6 +399,18 @@ impl<E: Env> Log<E> {
             recycled: read(&stats.recycled),
             marks: read(&stats.marks),
         }
+    }
+
+    /// Refuses everything from now on, and returns once no write or sync is under way: the directory can be given back.
+    /// What was not made durable before is lost or not, as after a crash.
+    pub fn abandon(&self) {
+        let inner = &*self.0;
+        let _no_write = inner.io.lock();
+        let _no_sync = inner.syncing.lock();
+        let _no_drop = inner.segments.lock();
+        inner.poison.lock().get_or_insert(Error::closed());
+        inner.is_poisoned.store(true, Ordering::Release);
+        inner.watch.notify();
     }
 
     /// Refuses further appends, makes everything durable and writes a MARK. Closing again does nothing.

@@ -8,6 +8,7 @@
 
 use crate::env::{Env, Mutex};
 use hdrhistogram::Histogram;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Why a flush was made.
@@ -45,7 +46,11 @@ pub struct FlushSample {
 }
 
 /// The flushes of one log.
-pub struct FlushStats<E: Env>(Mutex<E, Counts>);
+pub struct FlushStats<E: Env> {
+    counts: Mutex<E, Counts>,
+    /// Records that became durable.
+    records: AtomicU64,
+}
 
 struct Counts {
     by_cause: [u64; CAUSES],
@@ -68,18 +73,21 @@ fn histogram() -> Histogram<u32> {
 
 impl<E: Env> Default for FlushStats<E> {
     fn default() -> FlushStats<E> {
-        FlushStats(Mutex::<E, _>::new(Counts {
-            by_cause: [0; CAUSES],
-            failed: 0,
-            records: 0,
-            bytes: 0,
-            total: Duration::ZERO,
-            longest: Duration::ZERO,
-            shortest: None,
-            nanos_each: histogram(),
-            records_each: histogram(),
-            bytes_each: histogram(),
-        }))
+        FlushStats {
+            records: AtomicU64::new(0),
+            counts: Mutex::<E, _>::new(Counts {
+                by_cause: [0; CAUSES],
+                failed: 0,
+                records: 0,
+                bytes: 0,
+                total: Duration::ZERO,
+                longest: Duration::ZERO,
+                shortest: None,
+                nanos_each: histogram(),
+                records_each: histogram(),
+                bytes_each: histogram(),
+            }),
+        }
     }
 }
 
@@ -90,13 +98,14 @@ fn nanos(time: Duration) -> u64 {
 impl<E: Env> FlushStats<E> {
     /// Counts one flush.
     pub fn record(&self, sample: &FlushSample) {
-        let counts = &mut *self.0.lock();
+        let counts = &mut *self.counts.lock();
         counts.by_cause[sample.cause as usize] += 1;
         if !sample.ok {
             counts.failed += 1;
             return;
         }
         counts.records += sample.records;
+        self.records.store(counts.records, Ordering::Release);
         counts.bytes += sample.bytes;
         counts.total += sample.time;
         counts.longest = counts.longest.max(sample.time);
@@ -112,9 +121,14 @@ impl<E: Env> FlushStats<E> {
         }
     }
 
+    /// Returns how many records became durable.
+    pub fn records(&self) -> u64 {
+        self.records.load(Ordering::Acquire)
+    }
+
     /// Returns the counters. What waits and the rates are filled in by the caller, who knows the log's end and the clock.
     pub fn snapshot(&self) -> FlushControllerMetrics {
-        let counts = self.0.lock();
+        let counts = self.counts.lock();
         let of = |cause: FlushCause| counts.by_cause[cause as usize];
         let total_flushes = counts.by_cause.iter().sum();
         assert!(counts.failed <= total_flushes, "a failed flush is a flush");

@@ -81,7 +81,7 @@ pub use error::AofError;
 pub use format::FrameKind;
 pub use log::Log;
 pub use metrics::{Distribution, FlushCause, FlushControllerMetrics};
-pub use store::{Aof, AofConfig, AofConfigBuilder, ArchiveConfig, FlushStrategy, Retention, Ticket};
+pub use store::{Aof, AofConfig, AofConfigBuilder, ArchiveConfig, DurableWatch, FlushStrategy, Retention, Ticket};
 pub use types::{Append, Appended, Find, Frame, LogOptions, LogStats, Lsn, RecoveryReport, SegmentInfo};
 
 /// Coverage marks of this floor; a campaign that never reaches one of them fails.
@@ -123,10 +123,14 @@ pub const PLANTED_BUGS: &[(&str, &str)] = &[
 
 /// As [`PLANTED_BUGS`], in code that only the users of [`chain::Chain`] and the store above it reach.
 pub const STORE_PLANTED_BUGS: &[(&str, &str)] = &[
+    ("aof_fence_not_persisted", "a raised fence is forgotten by a restart"),
     ("aof_manifest_not_synced", "a commit of the manifest counts before it is durable"),
     ("aof_reader_past_durable", "cursors show what is not durable (R8)"),
     ("aof_recycle_under_reader", "a dropped segment is written over while it is being read (R11)"),
+    ("aof_truncate_ignores_pins", "pinned records are truncated"),
+    ("aof_truncation_not_persisted", "truncated records are shown again after a restart"),
+    ("aof_ttl_uses_wall_only", "ages are counted by the wall clock alone, which may step back"),
 ];
 
 /// As [`MARKS`], in code that only the users of [`chain::Chain`] and the store above it reach.
-pub const STORE_MARKS: &[&str] = &[];
+pub const STORE_MARKS: &[&str] = &["aof.background_failed", "aof.expired", "aof.pressure"];

@@ -10,6 +10,7 @@
 //! **Invariants:** `start + bytes.len() == end`; no frame crosses the end of its segment; times never go back; no frame
 //! claims more as durable than is before itself; nothing is staged while the segment is being ended.
 
+use super::error::AofError;
 use super::format::{ALIGN, FrameHeader, FrameKind, HEADER_BYTES, SegmentHeader, frame_bytes};
 use super::index::{IndexEntry, SparseIndex};
 use super::segment::{frame_place, random_bytes};
@@ -189,6 +190,11 @@ impl Stage {
         self.end
     }
 
+    /// Returns the time of the last frame.
+    pub(super) fn ts(&self) -> u64 {
+        self.ts
+    }
+
     /// Returns the id of the next record, if ids are contiguous.
     pub(super) fn next_id(&self) -> u64 {
         self.next_id
@@ -253,8 +259,7 @@ impl Stage {
             None if !self.ids_contiguous => return Err(Error::invalid_argument("first_id is missing")),
             None => self.next_id,
             Some(got) if counts && got != self.next_id => {
-                let want = self.next_id;
-                return Err(Error::invalid_argument(format_args!("first_id {got}, the next id is {want}")));
+                return Err(AofError::NextId { expected: got, next: self.next_id }.into());
             }
             Some(first_id) => first_id,
         };

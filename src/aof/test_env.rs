@@ -34,6 +34,9 @@ struct State {
     planted: Vec<&'static str>,
     reached: Vec<&'static str>,
     wall: u64,
+    mono: u64,
+    /// How far the monotonic clock moves while a file is synced.
+    sync_takes: u64,
     /// Counts mutating operations.
     operations: u64,
     /// Counts bytes read from files.
@@ -83,6 +86,16 @@ impl TestEnv {
 
     pub(super) fn set_wall(&self, wall: u64) {
         self.disk.0.lock().wall = wall;
+    }
+
+    /// Moves the monotonic clock, nanoseconds.
+    pub(super) fn advance(&self, nanos: u64) {
+        self.disk.0.lock().mono += nanos;
+    }
+
+    /// Lets every sync of a file take so many nanoseconds of the monotonic clock.
+    pub(super) fn sync_takes(&self, nanos: u64) {
+        self.disk.0.lock().sync_takes = nanos;
     }
 
     pub(super) fn set_room(&self, room: Option<u64>) {
@@ -189,7 +202,7 @@ impl Env for TestEnv {
         &self.disk
     }
     fn now(&self) -> Mono {
-        Mono(0)
+        Mono(self.disk.0.lock().mono)
     }
     fn wall(&self) -> Wall {
         Wall(self.disk.0.lock().wall)
@@ -322,6 +335,10 @@ impl DiskFile for MemFile {
 
     fn sync(&self, _: SyncKind) -> io::Result<()> {
         self.disk.operate()?;
+        {
+            let mut state = self.disk.0.lock();
+            state.mono += state.sync_takes;
+        }
         let fails = match &mut self.disk.0.lock().sync_fails_in {
             None => false,
             Some(0) => true,

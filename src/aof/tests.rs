@@ -307,7 +307,7 @@ fn r6_ids_continue_if_asked_for() {
     };
     let (log, ..) = open_with(&env, counted.clone()).unwrap();
     for first_id in (1..31).step_by(3) {
-        assert_eq!(append(&log, first_id + 1).unwrap_err().kind(), &ErrorKind::InvalidArgument);
+        assert_eq!(append(&log, first_id + 1).unwrap_err().kind(), &ErrorKind::Conflict);
         log.sync_to(append(&log, first_id).unwrap().end).unwrap();
     }
     log.truncate_before(Lsn(5000)).unwrap();

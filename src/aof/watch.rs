@@ -128,6 +128,13 @@ impl<E: Env> Watch<E> {
 #[derive(Debug, Default)]
 pub struct WakerKey(Option<u64>);
 
+impl WakerKey {
+    /// Returns true if it was ever entered and not taken back.
+    pub fn is_entered(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -28,6 +28,7 @@ impl<E: Env> Inner<E> {
             return Ok(());
         }
         match &*self.poison.lock() {
+            Some(cause) if *cause.kind() == ErrorKind::Closed => Err(cause.clone()),
             Some(cause) => Err(Error::poisoned(cause)),
             None => unreachable!("the flag is set after the cause"),
         }

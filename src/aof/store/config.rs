@@ -4,9 +4,9 @@
 //! and names the field. Nothing here is stored: a directory may be opened with another configuration than it was written
 //! with. The encryption keys must be among those it was written with.
 
-use super::super::AofError;
 use super::super::archive::ArchiveStorage;
 use super::super::types::LogOptions;
+use super::super::{AofError, KeyRing};
 use crate::base::{Error, Result};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +39,28 @@ pub enum FlushStrategy {
 impl Default for FlushStrategy {
     fn default() -> FlushStrategy {
         FlushStrategy::BatchedOrPeriodic { records: 1000, ms: 100 }
+    }
+}
+
+impl FlushStrategy {
+    /// Returns how many records may wait, if that is bounded.
+    pub(super) fn records(self) -> Option<u64> {
+        match self {
+            FlushStrategy::Sync => Some(1),
+            FlushStrategy::Batched(records) | FlushStrategy::BatchedOrPeriodic { records, .. } => Some(records),
+            FlushStrategy::Async | FlushStrategy::Periodic(_) => None,
+        }
+    }
+
+    /// Returns how long a record may wait, if that is bounded.
+    pub(super) fn delay(self) -> Option<Duration> {
+        match self {
+            FlushStrategy::Async => Some(Duration::from_secs(1)),
+            FlushStrategy::Periodic(ms) | FlushStrategy::BatchedOrPeriodic { ms, .. } => {
+                Some(Duration::from_millis(ms))
+            }
+            FlushStrategy::Sync | FlushStrategy::Batched(_) => None,
+        }
     }
 }
 
@@ -114,6 +136,9 @@ pub struct AofConfig {
     pub retention: Retention,
     /// Level of zstd for archived segments, 1 (fast) to 22. Default none: archived as they are.
     pub compression_level: Option<i32>,
+    /// Keys for records at rest, here and in the archive. Default none: not encrypted. A store that was encrypted needs
+    /// the keys of all its segments.
+    pub encryption: Option<KeyRing>,
     /// Where sealed segments go. Default none: they stay.
     pub archive: Option<ArchiveConfig>,
     /// How often the background thread looks for work that nobody announced (ages, retries). 1 ms to 1 h, default 100 ms.
@@ -136,6 +161,7 @@ impl Default for AofConfig {
             readers_max: 1024,
             retention: Retention::default(),
             compression_level: None,
+            encryption: None,
             archive: None,
             background_interval: Duration::from_millis(100),
         }
@@ -309,6 +335,12 @@ impl AofConfigBuilder {
     /// Sets [`AofConfig::compression_level`].
     pub fn compression_level(mut self, level: i32) -> AofConfigBuilder {
         self.0.compression_level = Some(level);
+        self
+    }
+
+    /// Sets [`AofConfig::encryption`].
+    pub fn encryption(mut self, keys: KeyRing) -> AofConfigBuilder {
+        self.0.encryption = Some(keys);
         self
     }
 

@@ -5,31 +5,50 @@
 //! | file | job |
 //! |---|---|
 //! | `config` | what a user chooses |
+//! | `append` | appending |
 //! | `ticket` | waiting for one batch |
+//! | `durable` | following how far the store is durable |
+//! | `flush` | the flusher's thread and the strategies |
+//! | `pressure` | appends that wait for room |
+//! | `background` | the background thread |
+//! | `keep` | truncation, pins, retention |
+//! | `errors` | errors of both threads on their way to a caller |
 //!
 //! **Invariants**
-//! - The store has the directory to itself from open to close.
+//! - The store has the directory to itself from open to close; no thread of it writes there afterwards, whoever still holds
+//!   a ticket.
 //! - An append takes one lock, the log's own, and reads no clock.
+//! - Records become durable in the order of their ids.
 
+mod append;
+mod background;
 mod config;
+mod durable;
+mod errors;
+mod flush;
+mod keep;
+mod pressure;
 #[cfg(test)]
 mod tests;
 mod ticket;
 
 pub use config::{AofConfig, AofConfigBuilder, ArchiveConfig, FlushStrategy, Retention};
+pub use durable::{Changed, DurableWatch};
 pub use ticket::Ticket;
 
-use super::format::FrameKind;
 use super::log::Log;
-use super::record::format::{Length, RECORD_BYTES_MAX, RECORDS_MAX};
-use super::types::{self, Append, Lsn};
-use crate::base::limits::BATCH_BYTES_MAX;
+use super::metrics::FlushCause;
+use super::types::{self, Lsn};
 use crate::base::{Error, Result};
-use crate::env::{Disk, Env, Mutex, StdEnv};
+use crate::env::{Disk, Env, EnvJoin, Mono, Mutex, StdEnv};
+use background::Background;
+use errors::Errors;
+use flush::Flusher;
+use keep::{Edit, Keeping};
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A durable sequence of records in one directory. Cheap to clone; clones are the same store.
 ///
@@ -47,28 +66,75 @@ use std::sync::Arc;
 ///
 /// # Durability
 /// What a [`Ticket`] was waited for, and what was appended before it, survives a power loss; of the rest a prefix does, in
-/// whole batches. [`FlushStrategy`] says how soon that happens unasked.
-pub struct Aof<E: Env = StdEnv>(Arc<Shared<E>>);
+/// whole batches. [`FlushStrategy`] says how soon that happens unasked. Dropping the last handle without
+/// [`close`](Aof::close) makes nothing durable.
+pub struct Aof<E: Env = StdEnv> {
+    shared: Arc<Shared<E>>,
+    owner: Arc<Owner<E>>,
+}
 
 impl<E: Env> Clone for Aof<E> {
     fn clone(&self) -> Aof<E> {
-        Aof(Arc::clone(&self.0))
+        Aof { shared: Arc::clone(&self.shared), owner: Arc::clone(&self.owner) }
     }
 }
 
 impl<E: Env> std::fmt::Debug for Aof<E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Aof").field("path", &self.0.dir).finish_non_exhaustive()
+        f.debug_struct("Aof").field("path", &self.shared.dir).finish_non_exhaustive()
     }
 }
 
 type DirLockOf<E> = <<E as Env>::Disk as Disk>::DirLock;
 
-/// What handles and tickets share.
+/// What handles, tickets and threads share.
 struct Shared<E: Env> {
+    env: E,
     dir: PathBuf,
+    config: AofConfig,
     log: Log<E>,
+    flusher: Flusher<E>,
+    background: Background<E>,
+    errors: Errors<E>,
+    counters: Counters,
+    /// How a flush is counted that a waiting thread leads.
+    wait_cause: FlushCause,
+    /// The highest fence seen.
+    fence: Mutex<E, u64>,
+    keeping: Mutex<E, Keeping>,
+    /// The oldest record shown.
+    first_id: AtomicU64,
+    /// The next id when the store was opened.
+    opened_id: u64,
+    opened: Mono,
+    /// Segments sealed and not archived.
+    unarchived: AtomicU64,
+    /// Close or drop has begun.
+    closing: AtomicBool,
+    /// Nothing more will become durable.
+    closed: AtomicBool,
     dir_lock: Mutex<E, Option<DirLockOf<E>>>,
+    threads: Mutex<E, Vec<E::Join>>,
+}
+
+/// What appends and readers count beside the log.
+#[derive(Default)]
+struct Counters {
+    pressure_waits: AtomicU64,
+    would_block: AtomicU64,
+}
+
+/// What all clones of a handle share: the last one to go stops the threads, which hold the rest.
+struct Owner<E: Env>(Arc<Shared<E>>);
+
+impl<E: Env> Drop for Owner<E> {
+    fn drop(&mut self) {
+        // During a panic nothing is certain, not even that locks are free; the log is recovered at the next open.
+        if std::thread::panicking() {
+            return;
+        }
+        self.0.give_up();
+    }
 }
 
 /// What opening a store found and did.
@@ -77,6 +143,10 @@ struct Shared<E: Env> {
 pub struct RecoveryReport {
     /// Of the local segments.
     pub log: types::RecoveryReport,
+    /// The oldest record that is shown.
+    pub first_id: u64,
+    /// The id that the next record gets.
+    pub next_id: u64,
 }
 
 fn lock<E: Env>(env: &E, dir: &Path) -> Result<DirLockOf<E>> {
@@ -101,101 +171,164 @@ impl<E: Env> Aof<E> {
         let dir_lock = lock(&env, dir)?;
         // Sealed segments are taken by their headers: cursors check what they read.
         let options = types::LogOptions { replay_from: Lsn(u64::MAX), ..config.log_options() };
-        let (log, report) = Log::open(env, dir, options, &mut |_| Ok(()))?;
-        let dir_lock = Mutex::<E, _>::new(Some(dir_lock));
-        let shared = Shared { dir: dir.to_path_buf(), log, dir_lock };
-        Ok((Aof(Arc::new(shared)), RecoveryReport { log: report }))
+        let (log, log_report) = Log::open(env.clone(), dir, options, &mut |_| Ok(()))?;
+        let first_id = log.segments().first().map_or(1, |segment| segment.base_id);
+        let report = RecoveryReport { log: log_report, first_id, next_id: log.next_id() };
+        let shared = Arc::new(Shared::new(env, dir, config, log, &report, dir_lock));
+        // From here on, dropping the handle stops what was started.
+        let aof = Aof { shared: Arc::clone(&shared), owner: Arc::new(Owner(shared)) };
+        aof.start_threads()?;
+        Ok((aof, report))
     }
 
-    /// Appends one record, at most 2 GiB less 4101 bytes; an empty one is a record too.
-    ///
-    /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a record that is too long; [`Poisoned`](crate::ErrorKind::Poisoned);
-    /// [`Closed`](crate::ErrorKind::Closed); or what a write met.
-    ///
-    /// # Durability
-    /// As the [`FlushStrategy`] says, or when the ticket was waited for.
-    pub fn append(&self, record: &[u8]) -> Result<Ticket<E>> {
-        self.append_tagged(0, record)
-    }
-
-    /// Appends one record with the caller's mark `tag`, which cursors return.
-    ///
-    /// # Errors
-    /// As [`append`](Self::append).
-    pub fn append_tagged(&self, tag: u32, record: &[u8]) -> Result<Ticket<E>> {
-        if record.len() > RECORD_BYTES_MAX {
-            let what = format_args!("record of {} bytes, at most {RECORD_BYTES_MAX}", record.len());
-            return Err(Error::invalid_argument(what));
-        }
-        self.append_parts(tag, 1, &[Length::encode(record.len()).as_slice(), record])
-    }
-
-    /// Appends up to 65,535 records, which are recovered together or not at all.
-    ///
-    /// # Errors
-    /// As [`append`](Self::append); [`InvalidArgument`](crate::ErrorKind::InvalidArgument) also for no records, or too many.
-    pub fn append_batch(&self, records: &[impl AsRef<[u8]>]) -> Result<Ticket<E>> {
-        if records.is_empty() || records.len() > RECORDS_MAX {
-            let what = format_args!("batch of {} records, 1 to {RECORDS_MAX}", records.len());
-            return Err(Error::invalid_argument(what));
-        }
-        let bytes = records.iter().fold(0usize, |sum, record| sum.saturating_add(record.as_ref().len()));
-        if bytes > BATCH_BYTES_MAX {
-            return Err(Error::invalid_argument(format_args!("batch of {bytes} bytes, at most {BATCH_BYTES_MAX}")));
-        }
-        let lengths: Vec<Length> = records.iter().map(|record| Length::encode(record.as_ref().len())).collect();
-        let parts = lengths.iter().zip(records).flat_map(|(length, record)| [length.as_slice(), record.as_ref()]);
-        self.append_parts(0, records.len() as u16, &parts.collect::<Vec<_>>())
-    }
-
-    fn append_parts(&self, tag: u32, count: u16, parts: &[&[u8]]) -> Result<Ticket<E>> {
-        let append = Append { kind: FrameKind::Data, count, first_id: None, tag, parts };
-        let appended = self.0.log.append(&append)?;
-        Ok(Ticket::new(&self.0, appended, count.into()))
-    }
-
-    /// Appends one record and blocks until it survives a power loss; returns its id as a range of one.
-    ///
-    /// # Errors
-    /// As [`append`](Self::append) and [`Ticket::wait`].
-    pub fn append_sync(&self, record: &[u8]) -> Result<Range<u64>> {
-        let ticket = self.append(record)?;
-        ticket.wait()?;
-        Ok(ticket.ids())
+    fn start_threads(&self) -> Result<()> {
+        let shared = &self.shared;
+        let spawn = |name: &'static str, body: fn(&Shared<E>)| {
+            let shared = Arc::clone(shared);
+            let spawned = shared.env.clone().spawn(name, move || body(&shared));
+            spawned.map_err(|error| Error::io("start a thread for", &self.shared.dir, error))
+        };
+        let flusher = spawn("aidb-aof-flush", |shared| shared.run_flusher())?;
+        shared.threads.lock().push(flusher);
+        let background = spawn("aidb-aof-back", |shared| shared.run_background())?;
+        shared.threads.lock().push(background);
+        Ok(())
     }
 
     /// Blocks until everything appended before the call survives a power loss.
     ///
     /// # Errors
-    /// As [`Ticket::wait`].
+    /// As [`Ticket::wait`]; or, once, what background work met.
     pub fn flush(&self) -> Result<()> {
-        self.0.log.sync_to(self.0.log.end())
+        self.shared.tell()?;
+        self.shared.log.sync_to(self.shared.log.end())
     }
 
     /// Returns up to where the log survives a power loss.
     pub fn durable(&self) -> Lsn {
-        self.0.log.durable()
+        self.shared.log.durable()
+    }
+
+    /// Returns the id after the last record that survives a power loss.
+    pub fn durable_id(&self) -> u64 {
+        self.shared.durable_id()
     }
 
     /// Returns the id that the next record will get.
     pub fn next_id(&self) -> u64 {
-        self.0.log.position().1
+        self.shared.log.next_id()
+    }
+
+    /// Returns a watch on how far the store is durable.
+    pub fn watch_durable(&self) -> DurableWatch<E> {
+        DurableWatch::new(&self.shared)
+    }
+
+    /// Returns the latest errors of background work, at most 64, oldest first. Each is also returned once, by the next
+    /// append, flush or close.
+    pub fn background_errors(&self) -> Vec<Error> {
+        self.shared.errors.kept()
     }
 
     /// Returns the directory.
     pub fn path(&self) -> &Path {
-        &self.0.dir
+        &self.shared.dir
     }
 
-    /// Makes everything durable, refuses further appends and gives the directory back. Closing again does nothing.
+    /// Makes everything durable, refuses further appends, ends the threads and gives the directory back. Closing again
+    /// does nothing.
     ///
     /// # Errors
-    /// As [`flush`](Self::flush).
+    /// As [`flush`](Self::flush). The directory is given back all the same.
     pub fn close(&self) -> Result<()> {
-        let Some(lock) = self.0.dir_lock.lock().take() else { return Ok(()) };
-        let closed = self.0.log.close();
-        drop(lock);
-        closed
+        self.owner.0.close()
+    }
+}
+
+impl<E: Env> Shared<E> {
+    fn new(
+        env: E,
+        dir: &Path,
+        config: AofConfig,
+        log: Log<E>,
+        report: &RecoveryReport,
+        dir_lock: DirLockOf<E>,
+    ) -> Shared<E> {
+        let keeping = Keeping { retention: config.retention, ..Keeping::default() };
+        let is_sync = config.flush_strategy == FlushStrategy::Sync;
+        Shared {
+            dir: dir.to_path_buf(),
+            log,
+            flusher: Flusher::default(),
+            background: Background::default(),
+            errors: Errors::default(),
+            counters: Counters::default(),
+            wait_cause: if is_sync { FlushCause::Sync } else { FlushCause::Forced },
+            fence: Mutex::<E, _>::new(0),
+            keeping: Mutex::<E, _>::new(keeping),
+            first_id: AtomicU64::new(report.first_id),
+            opened_id: report.next_id,
+            opened: env.now(),
+            unarchived: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            dir_lock: Mutex::<E, _>::new(Some(dir_lock)),
+            threads: Mutex::<E, _>::new(Vec::new()),
+            config,
+            env,
+        }
+    }
+
+    /// Returns the id after the last durable record.
+    fn durable_id(&self) -> u64 {
+        self.opened_id + self.log.flushes().records()
+    }
+
+    /// Makes `edit` durable.
+    fn commit(&self, _edit: Edit<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Ends both threads and waits for them.
+    fn stop_threads(&self) {
+        self.flusher.stop();
+        self.background.stop();
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
+            thread.join();
+        }
+    }
+
+    /// Gives the directory back once nothing writes there any more.
+    fn give_back(&self) {
+        self.log.abandon();
+        self.closed.store(true, Ordering::Release);
+        self.log.watch().notify();
+        self.dir_lock.lock().take();
+    }
+
+    fn close(&self) -> Result<()> {
+        if self.closing.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.stop_threads();
+        let closed = self.log.close();
+        self.give_back();
+        closed.and(self.tell())
+    }
+
+    /// Ends without a sync.
+    fn give_up(&self) {
+        if self.closing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // Where the disk is gone there is nothing left to wait for: the threads are told and left alone.
+        if self.env.disk().free_space(&self.dir).is_err() {
+            self.flusher.stop();
+            self.background.stop();
+            return;
+        }
+        self.stop_threads();
+        self.give_back();
     }
 }
