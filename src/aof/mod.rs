@@ -21,6 +21,7 @@
 //! | `chain` | the segments in order, as readers see them |
 //! | `lookup` | where in a segment to begin |
 //! | `cursor` | records in order |
+//! | `joined` | archived segments before local ones |
 //! | `readers` | cursors and open segments, counted |
 //! | `recovery` | opening |
 //! | `crypt` | keys, and the encryption of frames |
@@ -53,6 +54,7 @@ pub mod cursor;
 pub mod error;
 pub mod format;
 pub mod index;
+pub mod joined;
 pub mod log;
 mod lookup;
 pub mod manifest;
