@@ -384,7 +384,8 @@ impl<E: Env> Opening<'_, E> {
             return Ok((made, position(*old, end, seen.durable)));
         }
         let copy_from = if self.env.planted("aof_no_tail_rewrite") { end } else { seen.durable };
-        let from_copy = Seen { next_id: self.id_at(last, copy_from, end, seen)?, ..*seen };
+        let (next_id, ts) = self.first_behind(last, copy_from, end, seen)?;
+        let from_copy = Seen { next_id, ts, ..*seen };
         let header = self.successor(old, copy_from, &from_copy);
         let vouch = seen.content_end > copy_from && !seen.copied;
         self.follow(last, &header, segments);
@@ -422,14 +423,17 @@ impl<E: Env> Opening<'_, E> {
         }
     }
 
-    /// Returns the id of the first record at or after `lsn`, a frame's start.
-    fn id_at(&self, last: &Found<E>, lsn: u64, end: u64, seen: &Seen) -> Result<u64> {
+    /// Returns the id of the first record at or after `lsn`, a frame's start, and the time of the first frame there.
+    fn first_behind(&self, last: &Found<E>, lsn: u64, end: u64, seen: &Seen) -> Result<(u64, u64)> {
         let mut reader = last.reader(self.env, lsn, end);
+        let mut ts = None;
         loop {
             match reader.next()? {
-                Step::Frame { header, .. } if header.kind == FrameKind::Data => return Ok(header.first_id),
-                Step::Frame { .. } => {}
-                Step::End => return Ok(seen.next_id),
+                Step::Frame { header, .. } if header.kind == FrameKind::Data => {
+                    return Ok((header.first_id, ts.unwrap_or(header.ts)));
+                }
+                Step::Frame { header, .. } => ts = ts.or(Some(header.ts)),
+                Step::End => return Ok((seen.next_id, ts.unwrap_or(seen.ts))),
                 Step::Bad(fault) => {
                     return Err(last.damage(reader.lsn(), format_args!("frame {fault}, at second sight")));
                 }
@@ -446,7 +450,8 @@ impl<E: Env> Opening<'_, E> {
             segment_no: if replaces { old.segment_no } else { old.segment_no + 1 },
             base_lsn,
             base_id: if replaces { old.base_id } else { seen.next_id },
-            base_ts: old.base_ts,
+            // No frame before the segment is later: ages are counted by this.
+            base_ts: if replaces { old.base_ts } else { seen.ts },
             epoch: old.epoch + 1,
             first_no: 0,
             salt: random_bytes(self.env),

@@ -578,6 +578,29 @@ fn checksums_are_compared() {
 }
 
 #[test]
+fn no_record_is_later_than_the_base_of_the_segment_behind_it() {
+    for close in [true, false] {
+        let env = TestEnv::default();
+        env.set_wall(100);
+        let (log, ..) = open(&env).unwrap();
+        append_synced(&log, &payloads(1, 20));
+        env.set_wall(500);
+        append_synced(&log, &payloads(1, 20));
+        if close {
+            log.close().unwrap();
+        }
+        drop(log);
+        env.set_wall(900);
+        let (log, ..) = open(&env).unwrap();
+        let segments = log.segments();
+        let last = segments.last().unwrap();
+        assert!(segments.len() > 1 && last.base_ts >= 100, "{last:?}");
+        assert!(!close || last.base_ts >= 500, "{last:?}");
+        append_synced(&log, &payloads(1, 20));
+    }
+}
+
+#[test]
 fn time_never_goes_back_along_the_log() {
     let env = TestEnv::default();
     let mut last = 0;
