@@ -15,7 +15,7 @@ use super::read::SegmentReader;
 use super::segment::{Closed, Segments};
 use super::types::{Find, Lsn};
 use super::watch::Watch;
-use crate::base::{Error, Result};
+use crate::base::{Error, ErrorKind, Result};
 use crate::env::Env;
 use std::sync::Arc;
 use std::time::Duration;
@@ -195,7 +195,9 @@ impl<E: Env> Chain<E> for LogChain<E> {
     }
 
     fn is_open(&self) -> Result<bool> {
-        self.0.poisoned().map_or(Ok(!self.0.has_stopped()), Err)
+        let Some(error) = self.0.poisoned() else { return Ok(!self.0.has_stopped()) };
+        // A log that its last handle has left is closed for its readers, not broken.
+        if *error.kind() == ErrorKind::Closed { Ok(false) } else { Err(error) }
     }
 
     fn wait(&self, seen: Lsn, visibility: Visibility, timeout: Option<Duration>) -> Result<Waited> {

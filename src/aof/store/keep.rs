@@ -154,7 +154,10 @@ impl<E: Env> Shared<E> {
         let segments = self.log.segments();
         let needed = segments.iter().rev().find(|segment| segment.base_id <= first);
         match needed {
-            Some(needed) => self.log.truncate_before(needed.base_lsn),
+            Some(needed) => {
+                self.readers.release_before(needed.base_lsn);
+                self.log.truncate_before(needed.base_lsn)
+            }
             None => Ok(()),
         }
     }

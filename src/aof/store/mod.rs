@@ -28,6 +28,7 @@ mod errors;
 mod flush;
 mod keep;
 mod pressure;
+mod reading;
 #[cfg(test)]
 mod tests;
 mod ticket;
@@ -38,6 +39,7 @@ pub use ticket::Ticket;
 
 use super::log::Log;
 use super::metrics::FlushCause;
+use super::readers::Readers;
 use super::types::{self, Lsn};
 use crate::base::{Error, Result};
 use crate::env::{Disk, Env, EnvJoin, Mono, Mutex, StdEnv};
@@ -93,6 +95,7 @@ struct Shared<E: Env> {
     dir: PathBuf,
     config: AofConfig,
     log: Log<E>,
+    readers: Arc<Readers<E>>,
     flusher: Flusher<E>,
     background: Background<E>,
     errors: Errors<E>,
@@ -103,7 +106,7 @@ struct Shared<E: Env> {
     fence: Mutex<E, u64>,
     keeping: Mutex<E, Keeping>,
     /// The oldest record shown.
-    first_id: AtomicU64,
+    first_id: Arc<AtomicU64>,
     /// The next id when the store was opened.
     opened_id: u64,
     opened: Mono,
@@ -254,11 +257,14 @@ impl<E: Env> Shared<E> {
         report: &RecoveryReport,
         dir_lock: DirLockOf<E>,
     ) -> Shared<E> {
+        let first_id = Arc::new(AtomicU64::new(report.first_id));
+        let readers = reading::readers(&env, &log, &config, &first_id);
         let keeping = Keeping { retention: config.retention, ..Keeping::default() };
         let is_sync = config.flush_strategy == FlushStrategy::Sync;
         Shared {
             dir: dir.to_path_buf(),
             log,
+            readers,
             flusher: Flusher::default(),
             background: Background::default(),
             errors: Errors::default(),
@@ -266,7 +272,7 @@ impl<E: Env> Shared<E> {
             wait_cause: if is_sync { FlushCause::Sync } else { FlushCause::Forced },
             fence: Mutex::<E, _>::new(0),
             keeping: Mutex::<E, _>::new(keeping),
-            first_id: AtomicU64::new(report.first_id),
+            first_id,
             opened_id: report.next_id,
             opened: env.now(),
             unarchived: AtomicU64::new(0),
