@@ -29,7 +29,7 @@ use super::segment::{SegmentFile, Segments};
 use super::stage::{Batch, Stage};
 use super::types::{Append, Appended, Find, Frame, LogOptions, LogStats, Lsn, RecoveryReport, SegmentInfo};
 use super::watch::Watch;
-use crate::base::checksum::crc32c;
+use crate::base::checksum::{Crc64, crc32c};
 use crate::base::limits::BATCH_BYTES_MAX;
 use crate::base::{Error, Result};
 use crate::env::{Condvar, Env, EnvCondvar, Mutex};
@@ -84,6 +84,8 @@ pub(super) struct Io<E: Env> {
     pub(super) written: u64,
     /// Records before `written`, counted from the open.
     pub(super) records: u64,
+    /// Of the active file's bytes before `written`; only if its segment is to have a FOOTER.
+    pub(super) crc: Option<Crc64>,
     pub(super) batch: Batch,
 }
 
@@ -140,6 +142,7 @@ impl<E: Env> Log<E> {
             file_bytes: active.file_bytes,
             written: position.end,
             records: 0,
+            crc: options.index.then_some(active.crc),
             batch: Batch::default(),
         };
         let inner = Inner {

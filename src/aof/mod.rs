@@ -65,6 +65,8 @@ pub mod readers;
 pub mod record;
 mod recovery;
 mod scan;
+#[cfg(test)]
+mod sealed_tests;
 mod segment;
 mod stage;
 pub mod store;
@@ -126,6 +128,7 @@ pub const PLANTED_BUGS: &[(&str, &str)] = &[
 /// As [`PLANTED_BUGS`], in code that only the users of [`chain::Chain`] and the store above it reach.
 pub const STORE_PLANTED_BUGS: &[(&str, &str)] = &[
     ("aof_fence_not_persisted", "a raised fence is forgotten by a restart"),
+    ("aof_index_points_past", "the index of a segment names the frame behind the one it means"),
     ("aof_manifest_not_synced", "a commit of the manifest counts before it is durable"),
     ("aof_reader_past_durable", "cursors show what is not durable (R8)"),
     ("aof_recycle_under_reader", "a dropped segment is written over while it is being read (R11)"),

@@ -15,6 +15,7 @@
 //!    after a sync that failed. Make them durable before anyone sees them (R3): copy them into the new segment, whose
 //!    base LSN is `D` and which takes over from there. The old bytes are not written over: a crash on the way leaves
 //!    them as they were. A MARK behind the copy vouches for it.
+//!    A FOOTER among them, of a segment whose successor was not made, becomes a MARK of its length: the segment goes on.
 //! 6. Name the new segment and sync the directory (R5). It replaces the last one if that held nothing before `D`, else it
 //!    follows it. Nothing is ever appended to a file with a recovered tail (R1).
 //! 7. Replay the last segment.
@@ -26,15 +27,17 @@
 //! **On a full disk** step 5 writes the tail over itself, and step 6 uses the reserve (R9).
 
 use super::crypt::segment_key;
-use super::format::{FRAME_BYTES, Fault, FrameHeader, FrameKind, HEADER_BYTES, SegmentHeader, TAG_BYTES, frame_bytes};
-use super::index::{IndexEntry, SparseIndex};
+use super::format::{
+    FRAME_BYTES, Fault, FormatVersion, FrameHeader, FrameKind, HEADER_BYTES, SegmentHeader, TAG_BYTES, frame_bytes,
+};
+use super::index::{Noted, SegmentIndex};
 use super::names::{Listing, segment_name, spare_name};
 use super::read::BorrowedFile;
 use super::scan::{FrameReader, Step, scan_behind};
 use super::segment::{Closed, Made, SegmentFile, Segments, TailWriter, frame_place, random_bytes};
 use super::stage::{MARK_PAYLOAD, Position};
 use super::types::{Frame, LogOptions, Lsn, RecoveryReport};
-use crate::base::checksum::crc32c;
+use crate::base::checksum::{Crc64, crc32c};
 use crate::base::{Error, ErrorKind, Result};
 use crate::env::{Disk, DiskFile, Env, OpenMode, SyncKind};
 use std::path::Path;
@@ -51,7 +54,7 @@ pub(super) struct Recovered<E: Env> {
     pub(super) active: Made<E>,
     pub(super) position: Position,
     /// Of the segment being written, if one is kept.
-    pub(super) index: Option<SparseIndex>,
+    pub(super) index: Option<SegmentIndex>,
     pub(super) report: RecoveryReport,
 }
 
@@ -142,7 +145,7 @@ pub(super) fn recover<E: Env>(env: &E, dir: &Path, options: &LogOptions, replay:
     };
     let index = match &last {
         Some(last) if options.index => Some(opening.index_of_tail(last, &position)?),
-        _ => options.index.then(SparseIndex::default),
+        _ => options.index.then(|| SegmentIndex::new(position.next_id)),
     };
     drop(last);
     segments.spares.extend(dropped);
@@ -344,6 +347,7 @@ impl<E: Env> Opening<'_, E> {
         let next_id = u64::from(self.options.ids_contiguous);
         let header = SegmentHeader {
             log_id: random_bytes(self.env),
+            version: FormatVersion::lowest(self.options.index, false),
             segment_no: 1,
             base_id: next_id,
             base_ts: self.env.wall().0,
@@ -380,7 +384,8 @@ impl<E: Env> Opening<'_, E> {
         if self.env.planted("aof_append_after_torn_tail") {
             self.rewrite(last, seen.durable, end)?;
             let segment = SegmentFile { file: self.reopen(last)?, path: last.segment.path.clone(), header: *old };
-            let made = Made { segment, file_bytes: last.file_bytes, end_lsn: end, recycled: false };
+            let crc = Crc64::new();
+            let made = Made { segment, file_bytes: last.file_bytes, end_lsn: end, recycled: false, crc };
             return Ok((made, position(*old, end, seen.durable)));
         }
         let copy_from = if self.env.planted("aof_no_tail_rewrite") { end } else { seen.durable };
@@ -455,7 +460,7 @@ impl<E: Env> Opening<'_, E> {
             epoch: old.epoch + 1,
             first_no: 0,
             salt: random_bytes(self.env),
-            version: old.version,
+            version: old.version.max(FormatVersion::lowest(self.options.index, false)),
             ..SegmentHeader::default()
         }
     }
@@ -470,6 +475,14 @@ impl<E: Env> Opening<'_, E> {
             match reader.next()? {
                 Step::Frame { lsn, header, payload } => {
                     ts = header.ts;
+                    // The segment was to end here, and goes on: a MARK of the same length keeps the place.
+                    let ends = header.kind == FrameKind::Footer;
+                    let blank = if ends { vec![0; payload.len()] } else { Vec::new() };
+                    let payload = if ends { &blank } else { payload };
+                    let header = match ends {
+                        true => FrameHeader { payload_crc: crc32c(&[], &[payload]), kind: FrameKind::Mark, ..header },
+                        false => header,
+                    };
                     tail.push(&header.encode(&frame_place(self.env, &to, lsn)))?;
                     tail.push(payload)?;
                     if header.tagged {
@@ -517,8 +530,8 @@ impl<E: Env> Opening<'_, E> {
     }
 
     /// Returns the index of the frames that the segment of `position` begins with: copies of the last ones of `last`.
-    fn index_of_tail(&self, last: &Found<E>, position: &Position) -> Result<SparseIndex> {
-        let mut index = SparseIndex::default();
+    fn index_of_tail(&self, last: &Found<E>, position: &Position) -> Result<SegmentIndex> {
+        let mut index = SegmentIndex::new(position.segment.base_id);
         let base_lsn = position.segment.base_lsn;
         if base_lsn >= position.content_end {
             return Ok(index);
@@ -526,10 +539,10 @@ impl<E: Env> Opening<'_, E> {
         let mut reader = last.reader(self.env, base_lsn, position.content_end);
         loop {
             match reader.next()? {
-                Step::Frame { lsn, header, .. } if header.kind == FrameKind::Data => {
-                    index.note(IndexEntry { id: header.first_id, ts: header.ts, lsn });
+                Step::Frame { lsn, header, .. } => {
+                    let FrameHeader { kind, count, len, first_id, ts, .. } = header;
+                    index.note(&Noted { lsn, kind, count, len, first_id, ts });
                 }
-                Step::Frame { .. } => {}
                 Step::End => return Ok(index),
                 Step::Bad(fault) => {
                     return Err(last.damage(reader.lsn(), format_args!("frame {fault}, at second sight")));

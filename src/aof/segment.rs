@@ -16,6 +16,7 @@ use super::format::{ALIGN, HEADER_BYTES, Place, SegmentHeader};
 use super::names::{segment_name, spare_name};
 use super::read::SegmentReader;
 use super::types::{Lsn, SegmentInfo};
+use crate::base::checksum::Crc64;
 use crate::base::{Error, ErrorKind, Result};
 use crate::env::{Disk, DiskFile, Env, OpenMode, SyncKind};
 use std::collections::{BTreeMap, VecDeque};
@@ -110,6 +111,7 @@ pub(super) struct TailWriter<'s, E: Env> {
     segment: &'s SegmentFile<E>,
     buffer: Vec<u8>,
     lsn: u64,
+    crc: Crc64,
 }
 
 impl<E: Env> TailWriter<'_, E> {
@@ -143,6 +145,7 @@ impl<E: Env> TailWriter<'_, E> {
         file.write_at(&self.buffer, self.segment.offset(self.lsn))
             .map_err(|error| Error::io("write", &self.segment.path, error))?;
         self.lsn += self.buffer.len() as u64;
+        self.crc.update(&self.buffer);
         self.buffer.clear();
         Ok(())
     }
@@ -173,6 +176,8 @@ pub(super) struct Made<E: Env> {
     pub(super) file_bytes: u64,
     pub(super) end_lsn: u64,
     pub(super) recycled: bool,
+    /// Of its bytes so far.
+    pub(super) crc: Crc64,
 }
 
 /// What fills a new segment before it gets its name.
@@ -304,11 +309,11 @@ impl<E: Env> Segments<E> {
         let Blank { file, path, number, file_bytes, recycled } = blank;
         let mut segment: SegmentFile<E> = SegmentFile { file, path, header };
         match self.fill(&segment, file_bytes, fill) {
-            Ok((file_bytes, end_lsn)) => {
+            Ok((file_bytes, end_lsn, crc)) => {
                 segment.path = self.name(&segment)?;
                 self.active = Some(segment.header);
                 self.active_bytes = file_bytes;
-                Ok(Made { segment, file_bytes, end_lsn, recycled })
+                Ok(Made { segment, file_bytes, end_lsn, recycled, crc })
             }
             Err(error) => {
                 let SegmentFile { file, path, .. } = segment;
@@ -319,20 +324,22 @@ impl<E: Env> Segments<E> {
     }
 
     /// Writes header and tail, and syncs them.
-    fn fill(&self, segment: &SegmentFile<E>, file_bytes: u64, fill: Fill<'_, E>) -> Result<(u64, u64)> {
+    fn fill(&self, segment: &SegmentFile<E>, file_bytes: u64, fill: Fill<'_, E>) -> Result<(u64, u64, Crc64)> {
         let at = |error| Error::io("write", &segment.path, error);
-        segment.file.write_at(&segment.header.encode(), 0).map_err(at)?;
+        let header = segment.header.encode();
+        segment.file.write_at(&header, 0).map_err(at)?;
         let base_lsn = segment.header.base_lsn;
-        let mut writer = TailWriter { segment, buffer: Vec::new(), lsn: base_lsn };
+        let mut writer = TailWriter { segment, buffer: Vec::new(), lsn: base_lsn, crc: Crc64::new() };
+        writer.crc.update(&header);
         fill(&mut writer)?;
         writer.flush()?;
-        let end_lsn = writer.lsn;
+        let TailWriter { lsn: end_lsn, crc, .. } = writer;
         let end = segment.offset(end_lsn);
         let ahead = (end + 1).next_multiple_of(AHEAD_BYTES_MIN).min(self.segment_bytes).max(end).max(file_bytes);
         segment.zero(end.max(file_bytes), ahead)?;
         segment.file.sync(SyncKind::All).map_err(|error| Error::io("sync", &segment.path, error))?;
         assert!(end_lsn.is_multiple_of(ALIGN), "a tail is whole frames");
-        Ok((ahead, end_lsn))
+        Ok((ahead, end_lsn, crc))
     }
 
     /// Gives a complete file its segment name, replacing an unneeded segment of the same number.

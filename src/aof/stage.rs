@@ -12,7 +12,8 @@
 
 use super::error::AofError;
 use super::format::{ALIGN, FrameHeader, FrameKind, HEADER_BYTES, SegmentHeader, frame_bytes};
-use super::index::{IndexEntry, SparseIndex};
+use super::index::format::footer_frame_bytes;
+use super::index::{Noted, SegmentIndex};
 use super::segment::{frame_place, random_bytes};
 use super::types::{Append, Appended, Find, LogOptions, Lsn};
 use crate::base::checksum::crc32c;
@@ -31,7 +32,7 @@ pub(super) struct Stage {
     /// Records of the frames.
     records: u64,
     /// Of the segment of the next frame, if one is kept.
-    index: Option<SparseIndex>,
+    index: Option<SegmentIndex>,
     /// Position of the first byte.
     start: u64,
     /// Where the next frame begins.
@@ -97,7 +98,7 @@ pub(super) struct Position {
 
 impl Stage {
     /// Continues at `position` in a file of `file_bytes`.
-    pub(super) fn new(position: Position, file_bytes: u64, options: &LogOptions, index: Option<SparseIndex>) -> Stage {
+    pub(super) fn new(position: Position, file_bytes: u64, options: &LogOptions, index: Option<SegmentIndex>) -> Stage {
         let Position { end, segment, ts, next_id, claimed, content_end } = position;
         assert!(content_end <= end && claimed <= end && segment.base_lsn <= end, "a stage continues a log");
         let mut stage = Stage {
@@ -142,7 +143,8 @@ impl Stage {
 
     /// Returns the bytes behind the next frame that are kept for what ends the segment.
     fn held_back(&self) -> u64 {
-        MARK_BYTES
+        // The next frame may be one more entry.
+        MARK_BYTES + self.index.as_ref().map_or(0, |index| footer_frame_bytes(index.sparse.entries().len() + 1))
     }
 
     /// Returns where the segment ends at the latest.
@@ -155,27 +157,34 @@ impl Stage {
         self.content_end > self.segment.base_lsn
     }
 
-    /// Ends the segment: nothing is staged until [`begin`](Self::begin). Returns the header of the next one.
-    pub(super) fn end_segment<E: Env>(&mut self, env: &E, batch: &mut Batch) -> SegmentHeader {
+    /// Returns where the segment would end now, with its FOOTER.
+    pub(super) fn sealed_end(&self) -> u64 {
+        self.end + self.index.as_ref().map_or(0, |index| footer_frame_bytes(index.sparse.entries().len()))
+    }
+
+    /// Ends the segment: nothing is staged until [`begin`](Self::begin). What is staged goes to `batch`. Returns the header of
+    /// the next segment, and what its FOOTER is to say if it has one, for which the space before the next one is.
+    pub(super) fn end_segment<E: Env>(&mut self, env: &E, batch: &mut Batch) -> (SegmentHeader, Option<SegmentIndex>) {
         self.take(batch);
         self.room = 0;
-        SegmentHeader {
+        self.end = self.sealed_end();
+        self.start = self.end;
+        let next = SegmentHeader {
             segment_no: self.segment.segment_no + 1,
             base_lsn: self.end,
             base_id: self.next_id,
             base_ts: self.ts,
             salt: random_bytes(env),
             ..self.segment
-        }
+        };
+        (next, self.index.take())
     }
 
     /// Goes on in the segment of `header`, whose file has `file_bytes`.
-    pub(super) fn begin(&mut self, header: SegmentHeader, file_bytes: u64) {
+    pub(super) fn begin(&mut self, header: SegmentHeader, file_bytes: u64, index: Option<SegmentIndex>) {
         assert!(self.bytes.is_empty() && header.base_lsn == self.end, "a segment begins where the one before ends");
         self.segment = header;
-        if let Some(index) = &mut self.index {
-            index.clear();
-        }
+        self.index = index;
         self.limit = 0;
         self.set_room(file_bytes);
     }
@@ -202,7 +211,7 @@ impl Stage {
 
     /// Returns where a search for `what` begins in the segment of the next frame.
     pub(super) fn find(&self, what: Find) -> Option<Lsn> {
-        let index = self.index.as_ref()?;
+        let index = &self.index.as_ref()?.sparse;
         let (begins_before, found) = match what {
             Find::Id(id) => (self.segment.base_id <= id, index.at_id(id)),
             Find::Time(ts) => (self.segment.base_ts < ts, index.at_time(ts)),
@@ -297,10 +306,10 @@ impl Stage {
             self.next_id += u64::from(append.count);
         }
         self.claimed = self.claimed.max(durable);
-        if append.kind == FrameKind::Data
-            && let Some(index) = &mut self.index
-        {
-            index.note(IndexEntry { id: first_id, ts: self.ts, lsn });
+        if let Some(index) = &mut self.index {
+            let lsn = if env.planted("aof_index_points_past") { self.end } else { lsn };
+            let Append { kind, count, .. } = *append;
+            index.note(&Noted { lsn, kind, count, len: header.len, first_id, ts: self.ts });
         }
         if !is_mark {
             self.content_end = self.end;

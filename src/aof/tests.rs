@@ -620,10 +620,10 @@ fn time_never_goes_back_along_the_log() {
 }
 
 /// A workload over every kind of operation; returns what was acknowledged, issued, and below which number records may be gone.
-fn workload(env: &TestEnv, first: usize) -> (usize, usize, usize) {
+fn workload(env: &TestEnv, options: &LogOptions, first: usize) -> (usize, usize, usize) {
     let (mut acknowledged, mut issued, mut dropped) = (first, first, 0);
     let _ = (|| -> Result<()> {
-        let (log, ..) = open(env)?;
+        let (log, ..) = open_with(env, options.clone())?;
         let mut ends = Vec::new();
         for step in 0..24 {
             issued += 1;
@@ -654,8 +654,8 @@ fn record(number: usize) -> Vec<u8> {
 }
 
 /// Returns why a recovery does not match, or nothing.
-fn judge(env: &TestEnv, acknowledged: usize, issued: usize, dropped: usize) -> Option<String> {
-    let found = match open(env) {
+fn judge(env: &TestEnv, options: &LogOptions, acknowledged: usize, issued: usize, dropped: usize) -> Option<String> {
+    let found = match open_with(env, options.clone()) {
         Ok((_, found, _)) => found,
         Err(error) => return Some(error.to_string()),
     };
@@ -676,9 +676,9 @@ fn judge(env: &TestEnv, acknowledged: usize, issued: usize, dropped: usize) -> O
 }
 
 /// Crashes the workload at every operation, by power loss and by kill, and the recovery from that at every operation.
-fn crash_everywhere(bug: Option<&'static str>) -> Option<String> {
+pub(super) fn crash_everywhere(options: &LogOptions, bug: Option<&'static str>) -> Option<String> {
     let calm = TestEnv::default();
-    workload(&calm, 0);
+    workload(&calm, options, 0);
     for power in [true, false] {
         for at in 0..calm.operations() {
             let env = TestEnv::default();
@@ -686,14 +686,14 @@ fn crash_everywhere(bug: Option<&'static str>) -> Option<String> {
                 env.plant(bug);
             }
             env.die_at(Some(at));
-            let (acknowledged, issued, dropped) = workload(&env, 0);
+            let (acknowledged, issued, dropped) = workload(&env, options, 0);
             for again in 0.. {
                 if power || again % 2 == 1 {
                     env.lose_power();
                 }
                 let start = env.operations();
                 env.die_at(Some(start + again));
-                let opened = open(&env).is_ok();
+                let opened = open_with(&env, options.clone()).is_ok();
                 env.die_at(None);
                 if opened {
                     break;
@@ -703,10 +703,10 @@ fn crash_everywhere(bug: Option<&'static str>) -> Option<String> {
                 }
             }
             env.lose_power();
-            if let Some(violation) = judge(&env, acknowledged, issued, dropped) {
+            if let Some(violation) = judge(&env, options, acknowledged, issued, dropped) {
                 return Some(format!("crash at {at}, power {power}: {violation}"));
             }
-            let (acknowledged, issued, dropped) = workload(&env, 24.min(issued));
+            let (acknowledged, issued, dropped) = workload(&env, options, 24.min(issued));
             let _ = (acknowledged, issued, dropped);
         }
     }
@@ -715,12 +715,12 @@ fn crash_everywhere(bug: Option<&'static str>) -> Option<String> {
 
 #[test]
 fn a_crash_at_any_operation_and_again_in_recovery_loses_nothing() {
-    assert_eq!(crash_everywhere(None), None);
+    assert_eq!(crash_everywhere(&options(), None), None);
 }
 
 #[test]
 fn crashes_everywhere_find_a_file_that_is_written_over_under_its_old_name() {
-    assert!(crash_everywhere(Some("aof_recycle_before_dir_sync")).is_some());
+    assert!(crash_everywhere(&options(), Some("aof_recycle_before_dir_sync")).is_some());
 }
 
 #[test]

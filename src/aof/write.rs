@@ -10,12 +10,15 @@
 //! **A roll** holds the I/O lock and closes the stage: file for the next segment, rest of the active one, its sync (R4),
 //! header, name and directory sync of the next (R5).
 
-use super::format::{ALIGN, FRAME_BYTES};
+use super::format::{ALIGN, FRAME_BYTES, FrameHeader, FrameKind};
+use super::index::SegmentIndex;
+use super::index::format::Footer;
 use super::log::{GATHER_STEPS, Inner, Io, Reach, count};
 use super::metrics::{FlushCause, FlushSample};
-use super::segment::{Closed, SegmentFile};
+use super::segment::{Closed, SegmentFile, frame_place};
 use super::stage::{Room, Stage};
 use super::types::{Append, Appended};
+use crate::base::checksum::crc32c;
 use crate::base::{Error, ErrorKind, Result};
 use crate::env::{DiskFile, Env, SyncKind};
 use std::sync::Arc;
@@ -93,12 +96,12 @@ impl<E: Env> Inner<E> {
         self.write_batch(&mut io)?;
         assert_eq!(io.written, lsn, "a payload follows its header");
         for part in append.parts {
-            self.write(&io, part, lsn)?;
+            self.write(&mut io, part, lsn)?;
             lsn += part.len() as u64;
         }
         assert!(lsn <= end && end - lsn < ALIGN, "a frame ends with its padding");
         if lsn < end {
-            self.write(&io, &[0; ALIGN as usize][..(end - lsn) as usize], lsn)?;
+            self.write(&mut io, &[0; ALIGN as usize][..(end - lsn) as usize], lsn)?;
         }
         io.written = end;
         io.records += u64::from(append.count);
@@ -179,16 +182,57 @@ impl<E: Env> Inner<E> {
             return Ok(());
         }
         assert_eq!(io.batch.start, io.written, "batches follow each other");
-        self.write(io, &io.batch.bytes, io.written)?;
-        io.written += io.batch.bytes.len() as u64;
+        let mut bytes = std::mem::take(&mut io.batch.bytes);
+        self.write(io, &bytes, io.written)?;
+        io.written += bytes.len() as u64;
         io.records += std::mem::take(&mut io.batch.records);
-        io.batch.bytes.clear();
+        bytes.clear();
+        io.batch.bytes = bytes;
         Ok(())
     }
 
-    fn write(&self, io: &Io<E>, bytes: &[u8], lsn: u64) -> Result<()> {
+    fn write(&self, io: &mut Io<E>, bytes: &[u8], lsn: u64) -> Result<()> {
         count(&self.stats.writes, 1);
+        if let Some(crc) = &mut io.crc {
+            crc.update(bytes);
+        }
         io.active.write(bytes, lsn, io.file_bytes).map_err(|error| self.fail(error))
+    }
+
+    /// Writes the FOOTER of the active segment, which ends at `end`.
+    fn write_footer(&self, io: &mut Io<E>, index: SegmentIndex, ts: u64, end: u64) -> Result<()> {
+        let Some(crc) = &io.crc else { unreachable!("kept whenever an index is") };
+        let (lsn, base_lsn) = (io.written, io.active.header.base_lsn);
+        let footer = Footer { index, crc64: crc.value() };
+        let payload = footer.encode(base_lsn);
+        let header = FrameHeader {
+            payload_crc: crc32c(&[], &[&payload]),
+            len: payload.len() as u32,
+            count: 0,
+            kind: FrameKind::Footer,
+            tagged: false,
+            first_id: footer.index.next_id,
+            ts,
+            durable_back: ((lsn - self.durable.load(Ordering::Acquire)) / ALIGN) as u32,
+            tag: 0,
+        };
+        assert_eq!(lsn + header.frame_bytes(), end, "a FOOTER has the space that was kept for it");
+        let mut frame = header.encode(&frame_place(&self.env, &io.active.header, lsn)).to_vec();
+        frame.extend_from_slice(&payload);
+        self.write(io, &frame, lsn)?;
+        io.written = end;
+        Ok(())
+    }
+
+    /// Makes sure that the active segment can be ended without more space.
+    fn make_room_for_footer(&self, io: &mut Io<E>) -> Result<()> {
+        loop {
+            let end = self.stage.lock().sealed_end();
+            if io.active.offset(end) <= io.file_bytes {
+                return Ok(());
+            }
+            self.grow(io, end, end)?;
+        }
     }
 
     /// Ends the active segment and begins the next one.
@@ -198,9 +242,18 @@ impl<E: Env> Inner<E> {
     pub(super) fn roll(&self, io: &mut Io<E>) -> Result<()> {
         self.env.reached("aof.roll");
         // What may fail for want of space comes first.
+        self.make_room_for_footer(io)?;
         let blank = self.segments.lock().blank_with_space()?;
-        let next = self.stage.lock().end_segment(&self.env, &mut io.batch);
+        let (next, index) = {
+            let mut stage = self.stage.lock();
+            let ended = stage.end_segment(&self.env, &mut io.batch);
+            self.end.store(stage.end(), Ordering::Release);
+            ended
+        };
         self.write_batch(io)?;
+        if let Some(index) = index {
+            self.write_footer(io, index, next.base_ts, next.base_lsn)?;
+        }
         assert_eq!(next.base_lsn, io.written, "a segment begins where the one before ends");
         let old = &io.active;
         assert_eq!(next.segment_no, old.header.segment_no + 1, "segments are numbered without a gap");
@@ -221,7 +274,9 @@ impl<E: Env> Inner<E> {
         count(&self.stats.rolls, 1);
         count(&self.stats.recycled, u64::from(made.recycled));
         self.advance_written(io.written);
-        self.stage.lock().begin(made.segment.header, made.file_bytes);
+        let index = self.options.index.then(|| SegmentIndex::new(next.base_id));
+        self.stage.lock().begin(made.segment.header, made.file_bytes, index);
+        io.crc = self.options.index.then_some(made.crc);
         io.active = Arc::new(made.segment);
         io.file_bytes = made.file_bytes;
         Ok(())

@@ -1,10 +1,14 @@
-//! The sparse index of a segment: [`SparseIndex`], where in it a record or a time is.
+//! Where in a segment a record or a time is: [`SegmentIndex`], with a [`SparseIndex`] and a few counts.
 //!
 //! The stage keeps one for the segment being written, under the append lock; a sealed segment carries it in its footer; for
 //! a segment without a footer a reader builds it from a scan. All three note the same frames, so they are the same index.
 //!
-//! **Invariants:** entries ascend in position, id and time; every entry is the start of a DATA frame, the first such frame
-//! has one, and the next entry is that of the first DATA frame that begins [`STEP_BYTES`] or more behind the last.
+//! **Invariants:** entries ascend in position and time; every entry is the start of a DATA frame, the first such frame has
+//! one, and the next entry is that of the first DATA frame that begins [`STEP_BYTES`] or more behind the last.
+
+pub mod format;
+
+use super::format::FrameKind;
 
 /// Bytes of frames between two entries, at least.
 pub const STEP_BYTES: u64 = 4096;
@@ -65,10 +69,69 @@ impl SparseIndex {
         let count = self.entries.partition_point(|entry| entry.lsn <= lsn);
         Some(self.entries.get(count.checked_sub(1)?)?.lsn)
     }
+}
 
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        self.entries.clear();
+/// A frame as an index sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// Where it begins.
+    pub lsn: u64,
+    /// What it is.
+    pub kind: FrameKind,
+    /// Its record count.
+    pub count: u16,
+    /// Its payload's length.
+    pub len: u32,
+    /// Id of its first record.
+    pub first_id: u64,
+    /// Its time, microseconds since 1970.
+    pub ts: u64,
+}
+
+/// What is known of the frames of one segment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SegmentIndex {
+    /// Where records and times are.
+    pub sparse: SparseIndex,
+    /// Frames of the caller.
+    pub frames: u64,
+    /// Records of DATA frames.
+    pub records: u64,
+    /// Payload bytes of the caller's frames.
+    pub payload_bytes: u64,
+    /// Id of the first record of a DATA frame, if there is one.
+    pub first_id: Option<u64>,
+    /// Id after the last record of a DATA frame.
+    pub next_id: u64,
+    /// Time of the caller's first frame, 0 if there is none.
+    pub first_ts: u64,
+    /// Time of the caller's last frame, 0 if there is none.
+    pub last_ts: u64,
+}
+
+impl SegmentIndex {
+    /// Begins the index of a segment whose first record is expected to be `base_id`.
+    pub fn new(base_id: u64) -> SegmentIndex {
+        SegmentIndex { next_id: base_id, ..SegmentIndex::default() }
+    }
+
+    /// Notes a frame, behind all those before; the log's own frames change nothing.
+    pub fn note(&mut self, frame: &Noted) {
+        if !frame.kind.is_callers() {
+            return;
+        }
+        if self.frames == 0 {
+            self.first_ts = frame.ts;
+        }
+        self.frames += 1;
+        self.payload_bytes += u64::from(frame.len);
+        self.last_ts = frame.ts;
+        if frame.kind == FrameKind::Data {
+            self.records += u64::from(frame.count);
+            self.first_id.get_or_insert(frame.first_id);
+            self.next_id = frame.first_id.saturating_add(u64::from(frame.count));
+            self.sparse.note(IndexEntry { id: frame.first_id, ts: frame.ts, lsn: frame.lsn });
+        }
     }
 }
 
