@@ -127,6 +127,12 @@ pub const PLANTED_BUGS: &[(&str, &str)] = &[
 
 /// As [`PLANTED_BUGS`], in code that only the users of [`chain::Chain`] and the store above it reach.
 pub const STORE_PLANTED_BUGS: &[(&str, &str)] = &[
+    ("aof_archive_collect_unlisted", "objects that are not committed as archived are deleted, listed or not"),
+    ("aof_archive_key_reused", "all attempts of a segment share a key"),
+    ("aof_archive_local_deleted_before_commit", "a local segment goes before it is committed as archived"),
+    ("aof_archive_remote_deleted_under_reader", "an object is deleted while it is being read"),
+    ("aof_archive_timeout_is_success", "a put whose outcome is unknown counts as done"),
+    ("aof_archive_without_verify", "an object counts before it was read back"),
     ("aof_fence_not_persisted", "a raised fence is forgotten by a restart"),
     ("aof_index_points_past", "the index of a segment names the frame behind the one it means"),
     ("aof_manifest_not_synced", "a commit of the manifest counts before it is durable"),

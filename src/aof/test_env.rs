@@ -255,8 +255,15 @@ impl Disk for MemDisk {
         Ok(())
     }
 
-    fn link(&self, _: &Path, _: &Path) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.operate()?;
+        let mut state = self.0.lock();
+        let node = state.names.get(from).ok_or(io::ErrorKind::NotFound)?.clone();
+        if state.names.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        state.names.insert(to.to_path_buf(), node);
+        Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

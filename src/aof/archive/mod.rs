@@ -11,11 +11,17 @@
 #[cfg(feature = "s3")]
 pub mod s3;
 
+pub mod cache;
+mod collect;
+pub mod filesystem;
 pub mod format;
 pub mod image;
 pub mod object;
 #[cfg(test)]
 mod object_tests;
+pub mod rebuild;
+pub mod remote;
+pub mod upload;
 
 use crate::base::Result;
 use std::fmt::Debug;
