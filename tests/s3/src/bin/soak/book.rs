@@ -215,7 +215,9 @@ mod tests {
         assert!(gap.contains("comes after its sequence 99"), "{gap}");
         let changed = refused(&|_, book| book.shown[7] ^= 1);
         assert!(changed.contains("record 8 was read before"), "{changed}");
-        let other = refused(&|_, book| drop(book.acknowledged.insert(5, Batch { count: 1, author: author(7), ts: 0 })));
+        let other = refused(&|_, book| {
+            book.acknowledged.insert(5, Batch { count: 1, author: author(7), ts: 0 });
+        });
         assert!(other.contains("record 5 was acknowledged to"), "{other}");
         let foreign = refused(&|aof, _| aof.append(b"not one of ours at all").unwrap().wait().unwrap());
         assert!(foreign.contains("checksum"), "{foreign}");
