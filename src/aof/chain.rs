@@ -264,7 +264,13 @@ impl<E: Env> Segments<E> {
         let reader = match existing {
             Some(reader) => reader,
             None => {
-                let reader = Arc::new(SegmentReader::open_local(&self.env, &self.dir, number, span.end_lsn, None)?);
+                let reader = Arc::new(SegmentReader::open_local(
+                    &self.env,
+                    &self.dir,
+                    number,
+                    span.end_lsn,
+                    self.keys.as_ref(),
+                )?);
                 self.readers.retain(|_, reader| reader.strong_count() > 0);
                 self.readers.insert(number, Arc::downgrade(&reader));
                 reader

@@ -171,7 +171,8 @@ impl<E: Env> Log<E> {
     /// Stages a frame and returns where it went.
     ///
     /// It reaches the operating system with the next [`write_out`](Self::write_out) or `sync_to`, or when
-    /// [`buffer_bytes`](LogOptions::buffer_bytes) are staged. Frames of 256 KiB and more are written at once.
+    /// [`buffer_bytes`](LogOptions::buffer_bytes) are staged. Frames of 256 KiB and more are written at once,
+    /// unless the log is encrypted.
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an empty or too long payload, or a kind that is the log's
@@ -186,13 +187,14 @@ impl<E: Env> Log<E> {
             return Err(Error::invalid_argument(what));
         }
         inner.check()?;
-        let crc = crc32c(&[], append.parts);
-        let appended = match len >= DIRECT_BYTES {
-            true => inner.append_direct(append, len, crc)?,
-            false => inner.append_staged(append, len, crc)?,
+        let appended = match &inner.options.keys {
+            // The checksum is that of the encrypted payload.
+            Some(_) => inner.append_staged(append, len, 0)?,
+            None if len >= DIRECT_BYTES => inner.append_direct(append, len, crc32c(&[], append.parts))?,
+            None => inner.append_staged(append, len, crc32c(&[], append.parts))?,
         };
         count(&inner.stats.appends, 1);
-        count(&inner.stats.bytes, super::format::frame_bytes(len as u64));
+        count(&inner.stats.bytes, appended.end.0 - appended.lsn.0);
         Ok(appended)
     }
 

@@ -50,6 +50,8 @@
 pub mod archive;
 pub mod chain;
 pub mod crypt;
+#[cfg(test)]
+mod crypt_tests;
 pub mod cursor;
 pub mod error;
 pub mod format;

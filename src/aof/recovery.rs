@@ -26,9 +26,9 @@
 //!
 //! **On a full disk** step 5 writes the tail over itself, and step 6 uses the reserve (R9).
 
-use super::crypt::segment_key;
+use super::crypt::{SegmentKey, assign_key, segment_key};
 use super::format::{
-    FRAME_BYTES, Fault, FormatVersion, FrameHeader, FrameKind, HEADER_BYTES, SegmentHeader, TAG_BYTES, frame_bytes,
+    FRAME_BYTES, Fault, FormatVersion, FrameHeader, FrameKind, HEADER_BYTES, SegmentHeader, frame_bytes,
 };
 use super::index::{Noted, SegmentIndex};
 use super::names::{Listing, segment_name, spare_name};
@@ -41,6 +41,7 @@ use crate::base::checksum::{Crc64, crc32c};
 use crate::base::{Error, ErrorKind, Result};
 use crate::env::{Disk, DiskFile, Env, OpenMode, SyncKind};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Number and bytes of a file that waits to be used again.
 type Spare = (u64, u64);
@@ -62,6 +63,7 @@ pub(super) struct Recovered<E: Env> {
 struct Found<E: Env> {
     segment: SegmentFile<E>,
     file_bytes: u64,
+    key: Option<Arc<SegmentKey>>,
 }
 
 /// What the frames so far say.
@@ -171,6 +173,7 @@ impl<E: Env> Found<E> {
 
     fn reader<'f>(&'f self, env: &E, from: u64, limit: u64) -> FrameReader<E, BorrowedFile<'f, E>> {
         FrameReader::new(env, self.source(), &self.segment.header, self.file_bytes, from, limit)
+            .with_key(self.key.clone())
     }
 
     fn source(&self) -> BorrowedFile<'_, E> {
@@ -186,6 +189,12 @@ impl<E: Env> Found<E> {
 /// Tries again with the reserve where there was no space.
 fn or_if_full<T>(made: Result<T>, with_reserve: impl FnOnce() -> Result<T>) -> Result<T> {
     made.or_else(|error| if *error.kind() == ErrorKind::NoSpace { with_reserve() } else { Err(error) })
+}
+
+/// Makes the segment of `header` without frames.
+fn make_empty<E: Env>(segments: &mut Segments<E>, header: &SegmentHeader) -> Result<Made<E>> {
+    // Twice: with the reserve, if nothing else is left.
+    or_if_full(segments.make(header, false, &mut |_| Ok(())), || segments.make(header, true, &mut |_| Ok(())))
 }
 
 struct Opening<'a, E: Env> {
@@ -214,11 +223,11 @@ impl<E: Env> Opening<'_, E> {
                 let what = format_args!("segment header has number {}, the name {number}", header.segment_no);
                 return Err(Error::corruption(&path, 0, what));
             }
-            segment_key(None, &header, &path)?;
+            let key = segment_key(self.options.keys.as_ref(), &header, &path)?.map(Arc::new);
             if chain.is_empty() {
                 first_no = header.first_no;
             }
-            chain.push(Found { segment: SegmentFile { file, path, header }, file_bytes });
+            chain.push(Found { segment: SegmentFile { file, path, header }, file_bytes, key });
         }
         chain.reverse();
         Ok((chain, stale))
@@ -254,6 +263,7 @@ impl<E: Env> Opening<'_, E> {
             dir: self.dir.to_path_buf(),
             segment_bytes: self.options.segment_bytes,
             spares_max: self.options.spare_segments,
+            keys: self.options.keys.clone(),
             closed: Default::default(),
             spares: Vec::new(),
             spare_next: listing.spares.last().map_or(1, |(number, _)| number.saturating_add(1)),
@@ -345,7 +355,7 @@ impl<E: Env> Opening<'_, E> {
     /// Begins an empty log.
     fn begin(&self, segments: &mut Segments<E>) -> Result<(Made<E>, Position)> {
         let next_id = u64::from(self.options.ids_contiguous);
-        let header = SegmentHeader {
+        let mut header = SegmentHeader {
             log_id: random_bytes(self.env),
             version: FormatVersion::lowest(self.options.index, false),
             segment_no: 1,
@@ -355,10 +365,8 @@ impl<E: Env> Opening<'_, E> {
             salt: random_bytes(self.env),
             ..SegmentHeader::default()
         };
-        // Twice: with the reserve, if nothing else is left.
-        let made = or_if_full(segments.make(&header, false, &mut |_| Ok(())), || {
-            segments.make(&header, true, &mut |_| Ok(()))
-        })?;
+        assign_key(self.options.keys.as_ref(), &mut header);
+        let made = make_empty(segments, &header)?;
         let ts = header.base_ts;
         let position = Position { end: 0, segment: header, ts, next_id, claimed: 0, content_end: 0 };
         Ok((made, position))
@@ -391,7 +399,7 @@ impl<E: Env> Opening<'_, E> {
         let copy_from = if self.env.planted("aof_no_tail_rewrite") { end } else { seen.durable };
         let (next_id, ts) = self.first_behind(last, copy_from, end, seen)?;
         let from_copy = Seen { next_id, ts, ..*seen };
-        let header = self.successor(old, copy_from, &from_copy);
+        let header = self.successor(old, copy_from, &from_copy, copy_from < end);
         let vouch = seen.content_end > copy_from && !seen.copied;
         self.follow(last, &header, segments);
         let mut copy = |tail: &mut TailWriter<'_, E>| self.copy(last, copy_from, end, vouch, tail);
@@ -405,7 +413,7 @@ impl<E: Env> Opening<'_, E> {
                 if !seen.copied {
                     self.rewrite(last, copy_from, end)?;
                 }
-                let header = self.successor(old, end, seen);
+                let header = self.successor(old, end, seen, false);
                 self.follow(last, &header, segments);
                 (segments.make(&header, true, &mut |_| Ok(()))?, header)
             }
@@ -416,8 +424,33 @@ impl<E: Env> Opening<'_, E> {
             end_lsn >= end && end_lsn <= end + frame_bytes(MARK_PAYLOAD.len() as u64),
             "nothing but a MARK is added"
         );
+        let (made, header) = match &self.options.keys {
+            Some(_) if header.key_id == 0 => self.begin_encrypting(made, seen, segments)?,
+            _ => (made, header),
+        };
         // Either the base or a MARK vouches for all of the caller's frames.
         Ok((made, position(header, end_lsn, seen.content_end.max(header.base_lsn))))
+    }
+
+    /// Ends a segment that holds a plain tail, and begins the first encrypted one.
+    fn begin_encrypting(
+        &self,
+        plain: Made<E>,
+        seen: &Seen,
+        segments: &mut Segments<E>,
+    ) -> Result<(Made<E>, SegmentHeader)> {
+        let Made { segment, file_bytes, end_lsn, .. } = plain;
+        let mut header = SegmentHeader {
+            segment_no: segment.header.segment_no + 1,
+            base_lsn: end_lsn,
+            base_id: seen.next_id,
+            base_ts: seen.ts,
+            salt: random_bytes(self.env),
+            ..segment.header
+        };
+        assign_key(self.options.keys.as_ref(), &mut header);
+        segments.closed.push_back(Found { segment, file_bytes, key: None }.closed(end_lsn));
+        Ok((make_empty(segments, &header)?, header))
     }
 
     /// Puts `last` among the closed segments if the one of `header` follows it, and not if it replaces it.
@@ -447,10 +480,13 @@ impl<E: Env> Opening<'_, E> {
     }
 
     /// The header of the segment that takes over at `base_lsn`.
-    fn successor(&self, old: &SegmentHeader, base_lsn: u64, seen: &Seen) -> SegmentHeader {
+    ///
+    /// It is encrypted if there are keys, but for one that `copies` frames of a plain segment: they would become longer, and
+    /// a copy keeps positions.
+    fn successor(&self, old: &SegmentHeader, base_lsn: u64, seen: &Seen, copies: bool) -> SegmentHeader {
         assert!(base_lsn >= old.base_lsn, "a segment takes over after its predecessor's start");
         let replaces = base_lsn == old.base_lsn;
-        SegmentHeader {
+        let mut header = SegmentHeader {
             log_id: old.log_id,
             segment_no: if replaces { old.segment_no } else { old.segment_no + 1 },
             base_lsn,
@@ -462,12 +498,18 @@ impl<E: Env> Opening<'_, E> {
             salt: random_bytes(self.env),
             version: old.version.max(FormatVersion::lowest(self.options.index, false)),
             ..SegmentHeader::default()
+        };
+        if old.key_id != 0 || !copies {
+            assign_key(self.options.keys.as_ref(), &mut header);
         }
+        header
     }
 
     /// Copies the frames of `from..end`, sealed for their new place, and a MARK if `vouch`.
     fn copy(&self, last: &Found<E>, from: u64, end: u64, vouch: bool, tail: &mut TailWriter<'_, E>) -> Result<()> {
         let to = *tail.header();
+        let key = segment_key(self.options.keys.as_ref(), &to, &last.segment.path)?;
+        let mut stored = Vec::new();
         let mut reader = last.reader(self.env, from, end);
         let mut ts = to.base_ts;
         loop {
@@ -483,10 +525,18 @@ impl<E: Env> Opening<'_, E> {
                         true => FrameHeader { payload_crc: crc32c(&[], &[payload]), kind: FrameKind::Mark, ..header },
                         false => header,
                     };
-                    tail.push(&header.encode(&frame_place(self.env, &to, lsn)))?;
-                    tail.push(payload)?;
+                    let place = frame_place(self.env, &to, lsn);
                     if header.tagged {
-                        tail.push(&[0; TAG_BYTES])?;
+                        stored.clear();
+                        stored.extend_from_slice(payload);
+                        let tag = key.as_ref().map(|key| key.seal_frame(&header, lsn, &mut stored));
+                        stored.extend_from_slice(&tag.unwrap_or_default());
+                        let payload_crc = crc32c(&[], &[&stored]);
+                        tail.push(&FrameHeader { payload_crc, ..header }.encode(&place))?;
+                        tail.push(&stored)?;
+                    } else {
+                        tail.push(&header.encode(&place))?;
+                        tail.push(payload)?;
                     }
                     tail.pad();
                 }

@@ -12,6 +12,7 @@
 //! reserve: two short spares, kept for just that, so that a full disk still opens (rule R9). The first open on a full disk
 //! takes one; each later one takes the other in place of the first, whose space holds the next.
 
+use super::crypt::KeyRing;
 use super::format::{ALIGN, HEADER_BYTES, Place, SegmentHeader};
 use super::names::{segment_name, spare_name};
 use super::read::SegmentReader;
@@ -189,6 +190,8 @@ pub(super) struct Segments<E: Env> {
     pub(super) dir: PathBuf,
     pub(super) segment_bytes: u64,
     pub(super) spares_max: usize,
+    /// For readers.
+    pub(super) keys: Option<KeyRing>,
     /// Oldest first, back to back; durable to their ends.
     pub(super) closed: VecDeque<Closed>,
     /// Number and length; the shortest are the reserve.

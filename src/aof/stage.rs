@@ -10,8 +10,9 @@
 //! **Invariants:** `start + bytes.len() == end`; no frame crosses the end of its segment; times never go back; no frame
 //! claims more as durable than is before itself; nothing is staged while the segment is being ended.
 
+use super::crypt::{KeyRing, KeyScope, SegmentKey, assign_key, current_key};
 use super::error::AofError;
-use super::format::{ALIGN, FrameHeader, FrameKind, HEADER_BYTES, SegmentHeader, frame_bytes};
+use super::format::{ALIGN, FRAME_BYTES, FrameHeader, FrameKind, HEADER_BYTES, SegmentHeader, frame_bytes};
 use super::index::format::footer_frame_bytes;
 use super::index::{Noted, SegmentIndex};
 use super::segment::{frame_place, random_bytes};
@@ -39,6 +40,9 @@ pub(super) struct Stage {
     end: u64,
     /// The segment of the next frame.
     segment: SegmentHeader,
+    /// Of the segment of the next frame, if it is encrypted.
+    key: Option<SegmentKey>,
+    keys: Option<KeyRing>,
     /// Time of the group.
     ts: u64,
     /// Id of the next record, if ids are contiguous.
@@ -101,6 +105,12 @@ impl Stage {
     pub(super) fn new(position: Position, file_bytes: u64, options: &LogOptions, index: Option<SegmentIndex>) -> Stage {
         let Position { end, segment, ts, next_id, claimed, content_end } = position;
         assert!(content_end <= end && claimed <= end && segment.base_lsn <= end, "a stage continues a log");
+        assert_eq!(
+            segment.key_id,
+            options.keys.as_ref().map_or(0, KeyRing::current),
+            "new segments use the current key"
+        );
+        let key = options.keys.as_ref().map(|ring| current_key(ring, &KeyScope::of_segment(&segment)));
         let mut stage = Stage {
             bytes: Vec::new(),
             records: 0,
@@ -108,6 +118,8 @@ impl Stage {
             start: end,
             end,
             segment,
+            key,
+            keys: options.keys.clone(),
             ts,
             next_id,
             claimed,
@@ -169,7 +181,7 @@ impl Stage {
         self.room = 0;
         self.end = self.sealed_end();
         self.start = self.end;
-        let next = SegmentHeader {
+        let mut next = SegmentHeader {
             segment_no: self.segment.segment_no + 1,
             base_lsn: self.end,
             base_id: self.next_id,
@@ -177,6 +189,7 @@ impl Stage {
             salt: random_bytes(env),
             ..self.segment
         };
+        self.key = assign_key(self.keys.as_ref(), &mut next);
         (next, self.index.take())
     }
 
@@ -233,10 +246,13 @@ impl Stage {
         crc: u32,
         durable: u64,
     ) -> Result<Option<Appended>> {
-        let Some(appended) = self.push_header(env, append, crc, durable)? else { return Ok(None) };
+        let Some((appended, header)) = self.push_header(env, append, crc, durable)? else { return Ok(None) };
         self.records += u64::from(append.count);
         for part in append.parts {
             self.bytes.extend_from_slice(part);
+        }
+        if header.tagged {
+            self.seal_last(env, header, appended.lsn.0);
         }
         self.bytes.resize(self.bytes.len().next_multiple_of(ALIGN as usize), 0);
         assert_eq!(self.start + self.bytes.len() as u64, self.end, "bytes and positions agree");
@@ -252,7 +268,18 @@ impl Stage {
         crc: u32,
         durable: u64,
     ) -> Result<Option<Appended>> {
-        self.push_header(env, append, crc, durable)
+        assert!(self.key.is_none(), "a payload is encrypted where it is staged");
+        Ok(self.push_header(env, append, crc, durable)?.map(|(appended, _)| appended))
+    }
+
+    /// Encrypts the frame at `lsn`, whose payload ends what is staged.
+    fn seal_last<E: Env>(&mut self, env: &E, header: FrameHeader, lsn: u64) {
+        let at = self.bytes.len() - FRAME_BYTES - header.len as usize;
+        let (Some(key), true) = (&self.key, self.start + at as u64 == lsn) else { unreachable!("tagged by the key") };
+        let tag = key.seal_frame(&header, lsn, &mut self.bytes[at + FRAME_BYTES..]);
+        self.bytes.extend_from_slice(&tag);
+        let header = FrameHeader { payload_crc: crc32c(&[], &[&self.bytes[at + FRAME_BYTES..]]), ..header };
+        self.bytes[at..at + FRAME_BYTES].copy_from_slice(&header.encode(&frame_place(env, &self.segment, lsn)));
     }
 
     fn push_header<E: Env>(
@@ -261,7 +288,7 @@ impl Stage {
         append: &Append<'_>,
         crc: u32,
         durable: u64,
-    ) -> Result<Option<Appended>> {
+    ) -> Result<Option<(Appended, FrameHeader)>> {
         let len: usize = append.parts.iter().map(|part| part.len()).sum();
         let counts = self.ids_contiguous && append.kind == FrameKind::Data;
         let first_id = match append.first_id {
@@ -293,7 +320,7 @@ impl Stage {
             len: u32::try_from(len).unwrap_or_else(|_| unreachable!("bounded by the caller")),
             count: append.count,
             kind: append.kind,
-            tagged: false,
+            tagged: self.key.is_some() && append.kind.is_callers(),
             first_id,
             ts: self.ts,
             durable_back: u32::try_from(back).unwrap_or_else(|_| unreachable!("a segment is synced before the next")),
@@ -314,7 +341,7 @@ impl Stage {
         if !is_mark {
             self.content_end = self.end;
         }
-        Ok(Some(Appended { first_id, ts: self.ts, lsn: Lsn(lsn), end: Lsn(self.end) }))
+        Ok(Some((Appended { first_id, ts: self.ts, lsn: Lsn(lsn), end: Lsn(self.end) }, header)))
     }
 
     /// Stages a MARK and returns where it ends; none while the segment is being ended, whose successor says as much.

@@ -2,6 +2,7 @@
 //!
 //! Used by [`super::log`] and its callers on any thread; plain data without behaviour beyond validation.
 
+use super::crypt::KeyRing;
 use super::format::{FrameKind, HEADER_BYTES};
 use crate::base::{Error, Result};
 use std::ffi::OsString;
@@ -40,6 +41,11 @@ pub struct LogOptions {
     pub replay_from: Lsn,
     /// Whether a sealed segment ends with an index of its frames. Default false.
     pub index: bool,
+    /// The keys that payloads are encrypted with, of which new segments use the current one. Default none: not encrypted.
+    ///
+    /// They must include the key of every segment that is there. A log may begin to be encrypted at any open, segment by
+    /// segment; it cannot be opened without keys again until its encrypted segments are gone.
+    pub keys: Option<KeyRing>,
 }
 
 impl Default for LogOptions {
@@ -51,6 +57,7 @@ impl Default for LogOptions {
             ids_contiguous: false,
             replay_from: Lsn(0),
             index: false,
+            keys: None,
         }
     }
 }
