@@ -211,7 +211,7 @@ impl<E: Env> Cursor<E> {
                 Ok(Next::Nothing(seen)) => match self.chain.wait(seen, self.visibility, None) {
                     Ok(Waited::More | Waited::TimedOut) => {}
                     Ok(Waited::Closed) => return None,
-                    Err(error) => return Some(Err(error)),
+                    Err(error) => return Some(Err(self.failed(error))),
                 },
                 Err(error) => return Some(Err(error)),
             }
@@ -230,7 +230,7 @@ impl<E: Env> Cursor<E> {
                 Ok(Next::Nothing(seen)) => match self.chain.wait(seen, self.visibility, Some(timeout)) {
                     Ok(Waited::More) => {}
                     Ok(Waited::Closed | Waited::TimedOut) => return None,
-                    Err(error) => return Some(Err(error)),
+                    Err(error) => return Some(Err(self.failed(error))),
                 },
                 Err(error) => return Some(Err(error)),
             }
@@ -249,12 +249,14 @@ impl<E: Env> Cursor<E> {
 
     /// Makes the next record ready in `self.batch`.
     fn prepare(&mut self) -> Result<Next> {
-        let prepared = self.prepare_unfused();
-        if prepared.is_err() {
-            self.stand = Stand::Failed;
-            self.batch = Batch::default();
-        }
-        prepared
+        self.prepare_unfused().map_err(|error| self.failed(error))
+    }
+
+    /// Ends the cursor with `error`.
+    fn failed(&mut self, error: Error) -> Error {
+        self.stand = Stand::Failed;
+        self.batch = Batch::default();
+        error
     }
 
     fn prepare_unfused(&mut self) -> Result<Next> {

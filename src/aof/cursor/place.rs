@@ -185,12 +185,13 @@ impl<E: Env> Cursor<E> {
         let visible = self.chain.visible(self.visibility)?;
         let end = match frames.source().end_lsn() {
             Some(end) => Some(end),
-            // Sealed meanwhile, or even dropped: then the next one says where this one ended.
+            // Sealed meanwhile, or even dropped: then the next one says where this one ended, unless it is gone too.
             None => match self.chain.locate(At::Number(number))? {
                 Some(span) => span.end_lsn,
-                None => {
-                    self.chain.locate(At::First)?.filter(|first| first.number == number + 1).map(|next| next.base_lsn)
-                }
+                None => match self.chain.locate(At::First)? {
+                    Some(next) if next.number == number + 1 => Some(next.base_lsn),
+                    _ => return Err(self.gone()),
+                },
             },
         };
         let limit = end.map_or(visible, |end| end.min(visible)).0;

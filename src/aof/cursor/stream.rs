@@ -28,7 +28,11 @@ impl<E: Env> CursorStream<E> {
 
     fn poll(&mut self) -> Result<Next> {
         match self.cursor.prepare()? {
-            Next::Nothing(seen) if self.cursor.follow && self.cursor.chain.is_open()? => Ok(Next::Nothing(seen)),
+            Next::Nothing(seen) if self.cursor.follow => match self.cursor.chain.is_open() {
+                Ok(true) => Ok(Next::Nothing(seen)),
+                Ok(false) => Ok(Next::Ended),
+                Err(error) => Err(self.cursor.failed(error)),
+            },
             Next::Nothing(_) | Next::Ended => Ok(Next::Ended),
             Next::Record => Ok(Next::Record),
         }

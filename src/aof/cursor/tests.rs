@@ -228,6 +228,24 @@ fn a_cursor_goes_on_where_it_ended_across_rolls_and_seeks_again() {
 }
 
 #[test]
+fn a_cursor_in_a_segment_that_is_gone_with_the_next_says_so() {
+    let mut model = Model::new();
+    model.append(0, &[vec![0; 10]]);
+    model.sync();
+    let mut cursor = model.cursor(From::First);
+    cursor.next_ref().unwrap().unwrap();
+    // The cursor stands at the end of what was the last segment; two more come and all but the newest go.
+    while model.chain().locate(At::Number(3)).unwrap().is_none() {
+        model.append(0, &[vec![1; 3000]]);
+        model.sync();
+    }
+    model.log.truncate_before(model.log.durable()).unwrap();
+    assert!(model.chain().first().unwrap().id > 2);
+    let error = cursor.next_ref().unwrap().unwrap_err();
+    assert!(matches!(AofError::of(&error), Some(AofError::Truncated { .. })), "{error}");
+}
+
+#[test]
 fn a_cursor_keeps_its_segment_when_it_is_truncated_and_then_says_what_is_gone() {
     let mut model = Model::new();
     for round in 0..40u8 {
@@ -321,6 +339,7 @@ fn a_following_cursor_waits_sees_everything_once_and_ends_when_the_log_is_closed
         }
     }
     model.log.close().unwrap();
+    model.log.abandon();
     let expected: Vec<_> = model.records.iter().map(|record| record.bytes.clone()).collect();
     assert_eq!(follower.join().unwrap(), expected);
 }
@@ -334,6 +353,7 @@ fn a_following_cursor_fails_with_the_log_and_waiting_can_be_limited() {
     model.env.fail_sync_in(0);
     model.log.sync_to(model.log.end()).unwrap_err();
     assert_eq!(cursor.next_ref().unwrap().unwrap_err().kind(), &ErrorKind::Poisoned);
+    assert!(cursor.next_ref().is_none(), "an error ends a cursor");
 }
 
 #[test]

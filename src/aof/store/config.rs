@@ -258,8 +258,6 @@ impl AofConfig {
             spare_segments: self.spare_segments,
             buffer_bytes: self.buffer_bytes,
             ids_contiguous: true,
-            index: true,
-            keys: self.encryption.clone(),
             ..LogOptions::default()
         }
     }
