@@ -67,6 +67,16 @@ impl SimEnv {
         }
     }
 
+    /// Returns the latest time that the wall clock has shown so far, in microseconds since 1970; 0 if it was never read.
+    pub fn wall_peak_us(&self) -> u64 {
+        world::current().map_or(0, |world| world.core.borrow().wall_peak_us)
+    }
+
+    /// Returns the faults that had an effect so far.
+    pub fn fired(&self) -> Vec<crate::FaultEvent> {
+        world::current().map_or_else(Vec::new, |world| world.core.borrow().faults.fired.clone())
+    }
+
     /// Reports a violation and ends the run: every fiber is killed.
     pub fn violation(&self, kind: &str, message: impl Into<String>) -> ! {
         if let Some(world) = world::current() {
@@ -113,6 +123,7 @@ impl Env for SimEnv {
                     core.trace_faults();
                 }
                 let wall = core.wall_us();
+                core.wall_peak_us = core.wall_peak_us.max(wall);
                 core.event(Event::Wall, wall, 0);
                 Wall(wall)
             }

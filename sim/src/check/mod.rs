@@ -8,7 +8,20 @@
 //! | quiescence | `quiescence.rs` | `deadlock`, `livelock`, `leak`, `drop-blocks` |
 //! | errors | `errors.rs` | `error-without-cause`, `unavailable` |
 //! | asserts of the engine | | `panic` |
+//!
+//! Of profile `aof`:
+//!
+//! | checker | file | kinds of violation |
+//! |---|---|---|
+//! | recovery oracle | `aof_recovery.rs` | `lost-record`, `wrong-record`, `front` |
+//! | readers | `profile/aof/reader.rs`, `client.rs` | `wrong-read`, `cursor`, `past-durable` |
+//! | answers | `profile/aof/client.rs` | `ids`, `ack`, `fence`, `watch`, `two-opens` |
+//! | archive | `aof_archive.rs` | `archive-leak` |
+//!
+//! Quiescence, errors and asserts are common to both.
 
+pub mod aof_history;
+pub mod aof_recovery;
 pub mod durability;
 pub mod errors;
 pub mod history;
@@ -20,6 +33,10 @@ pub mod scrub;
 pub fn checker(kind: &str) -> &'static str {
     match kind {
         "lost-write" | "not-a-prefix" => "durability oracle",
+        "lost-record" | "wrong-record" | "front" => "recovery oracle",
+        "past-durable" => "readers",
+        "ids" | "ack" | "fence" | "watch" | "two-opens" => "answers",
+        "archive-leak" => "archive",
         "wrong-read" | "sequence" | "wrong-bytes" | "cursor" | "iterator-after-error" => "versioned model",
         "scrub" => "structure scrub",
         "error-without-cause" | "unavailable" => "errors",

@@ -4,6 +4,7 @@
 //! swarms, shrinking, enumeration and replay, works on cases alone; what they need to know of a [`Workload`] are its steps, its
 //! clients, and what makes it smaller.
 
+pub mod aof;
 pub mod engine;
 
 use crate::Outcome;
@@ -20,16 +21,19 @@ pub enum Profile {
     /// The LSM engine on its log: crashes, disk faults, concurrent clients.
     #[default]
     Engine,
+    /// The log as a store of records, with its archive: crashes, faults of disk and archive, concurrent clients and readers.
+    Aof,
 }
 
 impl Profile {
     /// Every profile.
-    pub const ALL: &'static [Profile] = &[Profile::Engine];
+    pub const ALL: &'static [Profile] = &[Profile::Engine, Profile::Aof];
 
     /// Returns the name used on the command line and in cases.
     pub fn name(self) -> &'static str {
         match self {
             Profile::Engine => "engine",
+            Profile::Aof => "aof",
         }
     }
 
@@ -37,6 +41,7 @@ impl Profile {
     pub fn case(self, seed: u64, planted: &BTreeSet<String>) -> Case {
         match self {
             Profile::Engine => engine::case(seed, planted),
+            Profile::Aof => aof::case(seed, planted),
         }
     }
 
@@ -44,6 +49,7 @@ impl Profile {
     pub fn run(self, case: &Case) -> Run {
         match self {
             Profile::Engine => engine::run(case),
+            Profile::Aof => aof::run(case),
         }
     }
 
@@ -51,6 +57,7 @@ impl Profile {
     pub fn planted_bugs(self) -> Vec<(&'static str, &'static str)> {
         match self {
             Profile::Engine => [aidb::aof::PLANTED_BUGS, aidb::lsm::PLANTED_BUGS].concat(),
+            Profile::Aof => [aidb::aof::PLANTED_BUGS, aidb::aof::STORE_PLANTED_BUGS].concat(),
         }
     }
 
@@ -58,6 +65,7 @@ impl Profile {
     pub fn marks(self) -> Vec<&'static str> {
         match self {
             Profile::Engine => [aidb::aof::MARKS, aidb::lsm::MARKS].concat(),
+            Profile::Aof => [aidb::aof::MARKS, aidb::aof::STORE_MARKS].concat(),
         }
     }
 }
@@ -85,6 +93,8 @@ impl FromStr for Profile {
 pub enum Workload {
     /// Of [`Profile::Engine`].
     Engine(engine::case::Workload),
+    /// Of [`Profile::Aof`].
+    Aof(aof::case::Workload),
 }
 
 impl Workload {
@@ -96,6 +106,7 @@ impl Workload {
         let bad = |error: serde_json::Error| format!("not a workload of profile {profile}: {error}");
         match profile {
             Profile::Engine => serde_json::from_value(value).map(Workload::Engine).map_err(bad),
+            Profile::Aof => serde_json::from_value(value).map(Workload::Aof).map_err(bad),
         }
     }
 
@@ -103,6 +114,7 @@ impl Workload {
     pub fn profile(&self) -> Profile {
         match self {
             Workload::Engine(_) => Profile::Engine,
+            Workload::Aof(_) => Profile::Aof,
         }
     }
 
@@ -110,6 +122,7 @@ impl Workload {
     pub fn steps(&self) -> usize {
         match self {
             Workload::Engine(workload) => workload.steps.len(),
+            Workload::Aof(workload) => workload.steps.len(),
         }
     }
 
@@ -117,6 +130,7 @@ impl Workload {
     pub fn clients(&self) -> u8 {
         match self {
             Workload::Engine(workload) => workload.clients(),
+            Workload::Aof(workload) => workload.clients(),
         }
     }
 
@@ -124,6 +138,7 @@ impl Workload {
     pub fn remove(&mut self, steps: Range<usize>) {
         match self {
             Workload::Engine(workload) => drop(workload.steps.drain(steps)),
+            Workload::Aof(workload) => drop(workload.steps.drain(steps)),
         }
     }
 
@@ -131,6 +146,7 @@ impl Workload {
     pub fn merge_client(&mut self, from: u8, to: u8) {
         match self {
             Workload::Engine(workload) => workload.merge_client(from, to),
+            Workload::Aof(workload) => workload.merge_client(from, to),
         }
     }
 
@@ -138,6 +154,7 @@ impl Workload {
     pub fn smaller(&self, at: usize) -> Vec<Workload> {
         match self {
             Workload::Engine(workload) => workload.smaller(at).into_iter().map(Workload::Engine).collect(),
+            Workload::Aof(workload) => workload.smaller(at).into_iter().map(Workload::Aof).collect(),
         }
     }
 
@@ -145,6 +162,7 @@ impl Workload {
     pub fn plainer(&self) -> Vec<Workload> {
         match self {
             Workload::Engine(workload) => workload.plainer().into_iter().map(Workload::Engine).collect(),
+            Workload::Aof(workload) => workload.plainer().into_iter().map(Workload::Aof).collect(),
         }
     }
 
@@ -152,6 +170,7 @@ impl Workload {
     pub fn lines(&self) -> Vec<String> {
         match self {
             Workload::Engine(workload) => workload.steps.iter().map(ToString::to_string).collect(),
+            Workload::Aof(workload) => workload.steps.iter().map(ToString::to_string).collect(),
         }
     }
 
@@ -159,6 +178,7 @@ impl Workload {
     pub fn subject(&self) -> String {
         match self {
             Workload::Engine(workload) => format!("{} keys", workload.keys),
+            Workload::Aof(workload) => format!("segments of {} bytes", workload.options.segment_bytes),
         }
     }
 }

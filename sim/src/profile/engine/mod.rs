@@ -82,12 +82,12 @@ pub fn case(seed: u64, planted: &BTreeSet<String>) -> Case {
 
 /// Runs a case.
 pub fn run(case: &Case) -> Run {
-    let Workload::Engine(workload) = &case.workload;
+    let Workload::Engine(workload) = &case.workload else { panic!("a case of profile {}", case.profile) };
     let shared = Shared::new(Plan::new(workload));
     let mut outcome = crate::run(&case.world, |harness| drive(harness, &shared, case.world.seed));
     shared.with(|state| {
         if outcome.violation.is_none() {
-            outcome.violation = errors::check(&state.complaints, &outcome);
+            outcome.violation = errors::check(&state.complaints, &outcome, false);
         }
         Run { outcome, counts: state.counts, unavailable: state.unavailable }
     })

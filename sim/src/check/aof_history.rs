@@ -1,0 +1,145 @@
+//! What the clients of a log asked for and were told: the evidence that the checkers of profile `aof` judge.
+//!
+//! Written by the fibers as they go, outside the simulated process, so a crash does not touch it. Time is a counter that grows at
+//! each call and each return, which gives the real-time order of all operations.
+//!
+//! What is known of a record by its id is kept from its acknowledgement until a recovery shows that it is gone; once a reopened
+//! log was read completely and found legal, its content is the new base, and is durable.
+
+use crate::profile::aof::record::{Stamp, StepId, encode};
+use std::collections::BTreeMap;
+
+/// A moment of a run: the number of calls and returns before it.
+pub type Time = u64;
+
+/// What is known of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// What it is.
+    pub stamp: Stamp,
+    /// Where its batch begins.
+    pub lsn: u64,
+    /// When its batch was appended, by the log's own clock.
+    pub ts: u64,
+    /// The caller's mark.
+    pub tag: u32,
+}
+
+/// A record as a reader got it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Got {
+    /// Its id.
+    pub id: u64,
+    /// Where its batch begins.
+    pub lsn: u64,
+    /// When its batch was appended.
+    pub ts: u64,
+    /// The caller's mark.
+    pub tag: u32,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// An append whose answer is not known: it may be there, once, whole, or not at all.
+#[derive(Clone, Debug)]
+pub struct Open {
+    /// The lengths of its records.
+    pub records: Vec<u32>,
+    /// The caller's mark.
+    pub tag: u32,
+    /// When it was called.
+    pub called: Time,
+}
+
+/// How the process ended, in increasing severity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// `close` returned without an error.
+    Close,
+    /// The process died or let go of the log; the page cache stayed.
+    Process,
+    /// The power went.
+    Power,
+}
+
+/// The evidence.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// What is known to have been appended, by id.
+    pub known: BTreeMap<u64, Known>,
+    /// Appends without an answer, by step.
+    pub open: BTreeMap<StepId, Open>,
+    /// All ids below were promised to survive a power loss.
+    pub durable: u64,
+    /// All ids below were promised to survive the process.
+    pub written: u64,
+    /// The oldest id that may be there: those below were truncated and that was acknowledged.
+    pub first_min: u64,
+    /// The oldest id that must be there: nothing asked for more to go.
+    pub first_max: u64,
+    /// The highest fence that was acknowledged.
+    pub fence: u64,
+    /// Pins by name: the id, once acknowledged.
+    pub pins: BTreeMap<u8, u64>,
+    clock: Time,
+}
+
+impl History {
+    /// Starts with an empty log.
+    pub fn new() -> History {
+        History { durable: 1, written: 1, first_min: 1, first_max: 1, ..History::default() }
+    }
+
+    /// Returns the next moment.
+    pub fn tick(&mut self) -> Time {
+        self.clock += 1;
+        self.clock
+    }
+
+    /// Notes that everything below `next` survives a power loss.
+    pub fn promise(&mut self, next: u64) {
+        self.durable = self.durable.max(next);
+        self.written = self.written.max(next);
+    }
+
+    /// Returns the lowest pin.
+    pub fn pinned(&self) -> u64 {
+        self.pins.values().copied().min().unwrap_or(u64::MAX)
+    }
+
+    /// Returns the id after the last one known.
+    pub fn next_known(&self) -> u64 {
+        self.known.last_key_value().map_or(1, |(id, _)| id + 1)
+    }
+
+    /// Judges one record that a reader got; says what is wrong with it.
+    ///
+    /// # Errors
+    /// It is not what was appended under its id.
+    pub fn judge(&self, got: &Got) -> Result<(), String> {
+        if let Some(known) = self.known.get(&got.id) {
+            let expected = encode(known.stamp);
+            if expected != got.bytes {
+                let at = expected.iter().zip(&got.bytes).position(|(a, b)| a != b);
+                let at = at.map_or(format!("{} bytes", got.bytes.len()), |at| format!("byte {at}"));
+                let Stamp { step, index, bytes } = known.stamp;
+                return Err(format!("id {} is not record {index} of step {step} with {bytes} bytes: {at}", got.id));
+            }
+            if (known.lsn, known.ts, known.tag) != (got.lsn, got.ts, got.tag) {
+                return Err(format!(
+                    "id {} came with position {}, time {}, tag {}; it was appended with {}, {}, {}",
+                    got.id, got.lsn, got.ts, got.tag, known.lsn, known.ts, known.tag
+                ));
+            }
+            return Ok(());
+        }
+        let found = self.open.iter().any(|(step, open)| {
+            open.tag == got.tag
+                && (0..).zip(&open.records).any(|(index, bytes)| {
+                    *bytes as usize == got.bytes.len()
+                        && encode(Stamp { step: *step, index, bytes: *bytes }) == got.bytes
+                })
+        });
+        if found { Ok(()) } else { Err(format!("id {} has {} bytes that nobody appended", got.id, got.bytes.len())) }
+    }
+}

@@ -1,0 +1,273 @@
+//! One incarnation of the process: opens the log, has it judged, serves the clients, and ends in order or not.
+
+use super::client::Client;
+use super::later::Later as _;
+use super::reader::{self, Reading};
+use super::record::Stamp;
+use super::shared::{Shared, retained};
+use crate::check::aof_history::Stop;
+use crate::check::aof_recovery::{self, Fault, Recovered, Rules};
+use crate::{SimEnv, Violation};
+use aidb::aof::{Aof, AofConfig, AofError, From};
+use aidb::env::{Env, EnvJoin};
+use aidb::{Error, ErrorKind};
+use std::time::Duration;
+
+/// The log's directory.
+pub(super) const DIR: &str = "/log";
+/// Openings of the log by one process, after failures.
+const OPENINGS_MAX: u32 = 3;
+/// How often something is tried again that may fail for a moment.
+const ATTEMPTS: u32 = 6;
+/// The step of the record that the last opening appends.
+const OWN_STEP: u32 = 0;
+
+/// Returns the configuration of the current opening.
+pub(super) fn config(shared: &Shared) -> AofConfig {
+    let opening = shared.with(|state| state.openings);
+    shared.plan().workload.options.config(opening)
+}
+
+/// Runs one incarnation: the steps of the current segment that were not begun.
+///
+/// After a failed write the log is closed and opened again, by another process or by the same one: what a failed sync lost is
+/// still seen by the process that met it, and gone for the next.
+pub(super) fn serve(env: &SimEnv, shared: &Shared) {
+    for opening in 1.. {
+        let done = serve_once(env, shared);
+        let same_process = shared.with(|state| state.openings.is_multiple_of(2)) && opening < OPENINGS_MAX;
+        if done || shared.failed() || shared.with(|state| state.unavailable) || !same_process {
+            return;
+        }
+    }
+}
+
+/// Opens the log, serves the clients, lets go; returns whether the process has nothing left to do.
+fn serve_once(env: &SimEnv, shared: &Shared) -> bool {
+    shared.with(|state| state.trouble = None);
+    let Some(aof) = open(env, shared) else { return true };
+    if !establish(env, shared, &aof) {
+        leave(shared, &aof, false);
+        return true;
+    }
+    let followers: Vec<_> = (0..shared.plan().workload.followers.len())
+        .map(|number| {
+            let (env, aof, shared) = (env.clone(), aof.clone(), shared.clone());
+            let follow = move |env: SimEnv| {
+                let follower = shared.plan().workload.followers[number];
+                let who = format!("follower {number}");
+                let (written, pause_us) = (follower.written, follower.pause_us);
+                Reading { env: &env, aof: &aof, shared: &shared, who, written, pause_us }.follow(follower.from);
+            };
+            env.clone().spawn_local(format!("follower {number}"), move || follow(env))
+        })
+        .collect();
+    let clients = shared.plan().segments[0].clients.len();
+    let joins: Vec<_> = (0..clients)
+        .map(|number| {
+            let client = Client { env: env.clone(), aof: aof.clone(), shared: shared.clone(), number };
+            env.spawn_local(format!("client {number}"), move || client.run())
+        })
+        .collect();
+    for join in joins {
+        join.join();
+    }
+    if shared.failed() {
+        return true;
+    }
+    let done = shared.with(|state| {
+        let segment = &shared.plan().segments[state.segment];
+        segment.clients.iter().zip(&state.begun).all(|(steps, begun)| *begun >= steps.len())
+    });
+    let end = shared.with(|state| shared.plan().segments[state.segment].end);
+    // A follower ends when the log is closed, and only then.
+    leave(shared, &aof, end.close || !done || !followers.is_empty());
+    for follower in followers {
+        follower.join();
+    }
+    drop(aof);
+    if done {
+        shared.with(|state| {
+            state.segment += 1;
+            state.begun.fill(0);
+        });
+    }
+    done
+}
+
+/// Runs the last incarnation: no faults, everything is read, checked and appended to once more.
+pub(super) fn finish(env: &SimEnv, shared: &Shared) {
+    shared.with(|state| state.trouble = None);
+    let Some(aof) = open(env, shared) else { return };
+    if !establish(env, shared, &aof) {
+        return leave(shared, &aof, true);
+    }
+    append_once_more(shared, &aof);
+    match aof.verify() {
+        Ok(report) => {
+            for fault in &report.faults {
+                let error = Error::corruption(&fault.file, fault.offset, &fault.what);
+                shared.complain(|| "verify of the last opening".into(), &error);
+            }
+        }
+        Err(error) => shared.complain(|| "verify of the last opening".into(), &error),
+    }
+    // Time for what runs in the background.
+    env.sleep(Duration::from_micros(shared.plan().workload.options.background_us * 40));
+    shared.with(|state| state.finished = true);
+    leave(shared, &aof, true);
+}
+
+/// Opens the log; errors are complained of, transient ones tried again.
+fn open(env: &SimEnv, shared: &Shared) -> Option<Aof<SimEnv>> {
+    for _ in 0..ATTEMPTS {
+        shared.with(|state| state.openings += 1);
+        match Aof::open(env.clone(), DIR, config(shared)) {
+            Ok((aof, _)) => return Some(aof),
+            Err(error) => {
+                shared.complain(|| "open".into(), &error);
+                let transient = matches!(
+                    error.kind(),
+                    ErrorKind::Io | ErrorKind::NoSpace | ErrorKind::Poisoned | ErrorKind::Remote
+                );
+                if !transient {
+                    shared.with(|state| state.unavailable = true);
+                    return None;
+                }
+            }
+        }
+        env.sleep(Duration::from_millis(10));
+    }
+    None
+}
+
+/// Reads everything, lets the oracle judge it, and starts a new history from it. Returns false if it could not be read.
+fn establish(env: &SimEnv, shared: &Shared, aof: &Aof<SimEnv>) -> bool {
+    let Some(recovered) = read_all(env, shared, aof) else { return false };
+    let peak = env.wall_peak_us();
+    let judged = shared.with(|state| {
+        let first_retained = retained(&state.history, &state.limits, peak);
+        let manifest_kept = state.manifest_kept && super::later::MANIFEST;
+        let rules = Rules { stop: state.stop.unwrap_or(Stop::Close), damaged: false, manifest_kept, first_retained };
+        state.counts.recoveries += 1;
+        let judged = aof_recovery::check(&state.history, &recovered, rules).or_else(|fault| {
+            // Whether something was damaged is known when the incarnation is over.
+            let lenient = aof_recovery::check(&state.history, &recovered, Rules { damaged: true, ..rules });
+            if lenient.is_ok() {
+                state.unless_damaged.get_or_insert_with(|| violation(fault.clone()));
+            }
+            lenient.map_err(|_| fault)
+        });
+        judged.map(|known| {
+            let history = &mut state.history;
+            history.known = known;
+            history.open.clear();
+            (history.durable, history.written) = (recovered.next_id, recovered.next_id);
+            history.first_min = if manifest_kept { recovered.first_id } else { 1 };
+            history.first_max = history.first_max.max(recovered.first_id);
+            if !manifest_kept {
+                history.fence = 0;
+                history.pins.clear();
+            }
+            state.manifest_kept = true;
+            state.stop = None;
+        })
+    });
+    if let Err(fault) = judged {
+        let violation = violation(fault);
+        shared.fail(&violation.kind, violation.message);
+        return false;
+    }
+    true
+}
+
+fn violation(fault: Fault) -> Violation {
+    let (kind, message) = match fault {
+        Fault::Lost(message) => ("lost-record", message),
+        Fault::Wrong(message) => ("wrong-record", message),
+        Fault::Front(message) => ("front", message),
+    };
+    Violation { kind: kind.into(), message }
+}
+
+/// Reads every record; tries again after an error, and steps over what the archive has lost.
+fn read_all(env: &SimEnv, shared: &Shared, aof: &Aof<SimEnv>) -> Option<Recovered> {
+    let mut recovered = Recovered { first_id: aof.first_id(), ..Recovered::default() };
+    let mut from = From::First;
+    let mut attempts = 0;
+    loop {
+        let error = match read_on(aof, &mut recovered, from) {
+            Ok(()) => break,
+            Err(error) => error,
+        };
+        let truncated = matches!(AofError::of(&error), Some(AofError::Truncated { .. }));
+        if !truncated {
+            shared.complain(|| "reading everything".into(), &error);
+        }
+        let next = recovered.records.last().map_or(recovered.first_id, |last| last.id + 1);
+        let next = recovered.unreadable.last().map_or(next, |(_, to)| next.max(*to));
+        attempts += 1;
+        from = From::Id(next);
+        if truncated {
+            // Retention went on meanwhile: start over.
+            recovered = Recovered { first_id: aof.first_id(), ..Recovered::default() };
+            from = From::First;
+        } else if error.is_corruption() || *error.kind() == ErrorKind::NotFound {
+            let lost = env.fired().iter().any(super::loses_objects);
+            let behind = aof.segments().into_iter().find(|entry| entry.base_id <= next && next < entry.next_id);
+            let Some(behind) = behind.filter(|_| lost) else {
+                shared.with(|state| state.unavailable = true);
+                return None;
+            };
+            recovered.unreadable.push((next, behind.next_id));
+            from = From::Id(behind.next_id);
+            attempts = 0;
+        }
+        if attempts > ATTEMPTS {
+            return None;
+        }
+        env.sleep(Duration::from_millis(10));
+    }
+    // Retention goes on meanwhile: what was read counts, if anything was.
+    let read =
+        recovered.records.first().map(|first| first.id).into_iter().chain(recovered.unreadable.first().map(|of| of.0));
+    recovered.first_id = read.min().unwrap_or_else(|| aof.first_id());
+    recovered.next_id = aof.next_id();
+    Some(recovered)
+}
+
+fn read_on(aof: &Aof<SimEnv>, recovered: &mut Recovered, from: From) -> aidb::Result<()> {
+    for record in aof.cursor(from)? {
+        recovered.records.push(reader::got(&record?));
+    }
+    Ok(())
+}
+
+/// Checks that the recovered log still takes a record and numbers it behind all others.
+fn append_once_more(shared: &Shared, aof: &Aof<SimEnv>) {
+    let stamp = Stamp { step: OWN_STEP, index: 0, bytes: 40 };
+    let floor = shared.append_called(OWN_STEP, vec![stamp.bytes], 0);
+    let appended = aof.append(&super::record::encode(stamp)).and_then(|ticket| ticket.wait().map(|()| ticket));
+    match appended {
+        Ok(ticket) => shared.append_returned(OWN_STEP, floor, ticket.ids(), ticket.lsn().0, ticket.ts()),
+        Err(error) => shared.complain(|| "the last append".into(), &error),
+    }
+}
+
+/// Lets go of the log, in order or not.
+fn leave(shared: &Shared, aof: &Aof<SimEnv>, close: bool) {
+    let mut stop = Stop::Process;
+    if close {
+        match aof.close() {
+            Ok(()) => {
+                stop = Stop::Close;
+                shared.with(|state| {
+                    let next = state.history.next_known();
+                    state.history.promise(next);
+                });
+            }
+            Err(error) => shared.complain(|| "close".into(), &error),
+        }
+    }
+    shared.with(|state| state.stop = state.stop.max(Some(stop)));
+}
