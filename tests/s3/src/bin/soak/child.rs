@@ -6,6 +6,7 @@
 
 use crate::options::Options;
 use crate::record::{Author, Dice, check, make, wall};
+use aidb::aof::manifest::SegmentStatus;
 use aidb::aof::{Aof, AofError, From, Ticket, Visibility};
 use aidb::env::StdEnv;
 use aidb::{Error, ErrorKind};
@@ -213,8 +214,17 @@ impl Child<'_> {
     }
 
     fn report_metrics(&self) {
-        let errors = self.aof.background_errors();
-        say(format_args!("M {} {} {}", self.aof.first_id(), self.aof.next_id(), errors.len()));
+        let segments = self.aof.segments();
+        let count = |status| segments.iter().filter(|entry| entry.status == status).count();
+        say(format_args!(
+            "M records {} to {}, {} segments, of which {} in S3 alone, {} there and here; {} errors of background work",
+            self.aof.first_id(),
+            self.aof.next_id(),
+            segments.len(),
+            count(SegmentStatus::LocalDeleted),
+            count(SegmentStatus::Archived),
+            self.aof.background_errors().len()
+        ));
     }
 }
 

@@ -99,7 +99,7 @@ fn rounds(options: &Options, proxy: &Proxy, bucket: &Path) -> Result<(), String>
     let whole = Duration::from_secs_f64(options.minutes * 60.0);
     let (mut up, mut reading, mut last) = (Duration::ZERO, Duration::ZERO, Found::default());
     for round in 0..=options.kills {
-        let left = whole.saturating_sub(begun.elapsed()) / (options.kills + 1 - round);
+        let left = whole.saturating_sub(up) / (options.kills + 1 - round);
         // Every fifth child hardly comes to open the log.
         let early = round % 5 == 4 && round < options.kills;
         let life =
@@ -288,5 +288,5 @@ fn report(
         bytes as f64 / 1e6
     );
     println!("errors of background work told to appenders: {} {}", told.notices, told.last_notice);
-    println!("metrics: {}", told.metrics);
+    println!("the last child before it stopped: {}", told.metrics);
 }
