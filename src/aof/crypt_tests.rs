@@ -5,11 +5,12 @@ use super::archive::object::ObjectReader;
 use super::archive::{ArchiveStorage, ObjectInfo, ObjectSource, PutOutcome};
 use super::crypt::{KeyRing, segment_key};
 use super::format::{FRAME_BYTES, FormatVersion, FrameHeader, HEADER_BYTES, SegmentHeader, TAG_BYTES, frame_bytes};
+use super::index::format::Footer;
 use super::names::segment_name;
 use super::read::{ReadAt, SegmentReader};
 use super::test_env::TestEnv;
 use super::*;
-use crate::base::checksum::crc32c;
+use crate::base::checksum::{Crc64, crc32c};
 use crate::base::{Error, ErrorKind, Result};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,10 @@ fn path(number: u64) -> PathBuf {
 type Payload = (FrameKind, Vec<u8>);
 
 fn open(env: &TestEnv, keys: Option<KeyRing>) -> Result<(Log<TestEnv>, Vec<Payload>)> {
-    let options = LogOptions { segment_bytes: 8192, keys, ..LogOptions::default() };
+    open_with(env, LogOptions { segment_bytes: 8192, keys, ..LogOptions::default() })
+}
+
+fn open_with(env: &TestEnv, options: LogOptions) -> Result<(Log<TestEnv>, Vec<Payload>)> {
     let mut found = Vec::new();
     let (log, _) = Log::open(env.clone(), Path::new(DIR), options, &mut |frame| {
         found.push((frame.kind, frame.payload.to_vec()));
@@ -330,9 +334,10 @@ fn archived(env: &TestEnv, log: &Log<TestEnv>, level: Option<i32>, keys: Option<
 fn an_archived_segment_reads_as_the_local_one() {
     let rings = [None, Some(ring(1, &[1]))];
     let ways = [(&rings[0], None), (&rings[1], None), (&rings[0], Some(3)), (&rings[1], Some(3))];
-    for (keys, level) in ways {
+    for ((keys, level), index) in ways.into_iter().flat_map(|way| [(way, false), (way, true)]) {
         let env = TestEnv::default();
-        let (log, _) = open(&env, keys.clone()).unwrap();
+        let options = LogOptions { segment_bytes: 8192, keys: keys.clone(), index, ..LogOptions::default() };
+        let (log, _) = open_with(&env, options).unwrap();
         let all = write(&log, 0..30);
         let local = log.segments().remove(0);
         let object = archived(&env, &log, level, keys.as_ref());
@@ -349,10 +354,19 @@ fn an_archived_segment_reads_as_the_local_one() {
         let remote = Arc::new(SegmentReader::new(env.clone(), Box::new(object), 1, Some(end), None).unwrap());
         let segment = log.open_segment(1).unwrap();
         let (mut ours, mut theirs) = (segment.frames(0, end.0), remote.frames(0, end.0));
-        let mut count = 0;
+        let (mut count, mut footers) = (0, 0);
         while let Some(local) = ours.advance().unwrap() {
             let (local, remote) = (local.unwrap(), theirs.advance().unwrap().unwrap().unwrap());
             let same = FrameHeader { payload_crc: local.payload_crc, ..remote };
+            if local.kind == FrameKind::Footer {
+                let of = |payload| Footer::decode(payload, 0).unwrap();
+                let (ours, theirs) = (of(ours.payload()), of(theirs.payload()));
+                let mut crc = Crc64::new();
+                crc.update(&image[..image.len() - frame_bytes(u64::from(local.len)) as usize]);
+                assert_eq!((ours.index, theirs.crc64), (theirs.index, crc.value()));
+                footers += 1;
+                continue;
+            }
             assert_eq!((local, ours.payload(), ours.lsn()), (same, theirs.payload(), theirs.lsn()));
             if local.kind.is_callers() {
                 assert!(ours.payload() == all[count].1);
@@ -360,6 +374,7 @@ fn an_archived_segment_reads_as_the_local_one() {
             }
         }
         assert!(count > 5 && theirs.advance().unwrap().is_none());
+        assert_eq!(footers, usize::from(index));
     }
 }
 

@@ -292,6 +292,11 @@ impl<E: Env> Log<E> {
         self.0.stage.lock().next_id()
     }
 
+    /// Returns the log's identity: random, the same in every segment.
+    pub fn log_id(&self) -> [u8; 16] {
+        self.0.stage.lock().log_id()
+    }
+
     /// Returns the time of the last frame, microseconds since 1970.
     pub fn last_ts(&self) -> u64 {
         self.0.stage.lock().ts()
@@ -389,6 +394,11 @@ impl<E: Env> Log<E> {
     /// Returns why the log refuses writes, if it does.
     pub fn poisoned(&self) -> Option<Error> {
         self.0.check().err()
+    }
+
+    /// Returns how many segments were begun after the first; see [`LogStats::rolls`].
+    pub fn rolls(&self) -> u64 {
+        self.0.stats.rolls.load(Ordering::Relaxed)
     }
 
     /// Returns the counters.

@@ -212,6 +212,11 @@ impl Stage {
         self.end
     }
 
+    /// Returns the log's identity.
+    pub(super) fn log_id(&self) -> [u8; 16] {
+        self.segment.log_id
+    }
+
     /// Returns the time of the last frame.
     pub(super) fn ts(&self) -> u64 {
         self.ts

@@ -4,17 +4,18 @@
 //! so that damage is found before the only copy of a segment is the archived one.
 //!
 //! **Invariants:** the image of a segment that is not encrypted is the file up to the end of its last frame, byte for byte;
-//! that of an encrypted one differs in the key fields of its header, and in payloads, tags and checksums of its frames, and
-//! has every frame at the same offset.
+//! that of an encrypted one differs in the key fields of its header, in payloads, tags and checksums of its frames, and in
+//! the CRC-64 of its footer, which is that of the image, and has every frame at the same offset.
 
 use super::format::ObjectSummary;
 use super::object::{ObjectFile, ObjectSpec, ObjectWriter};
 use crate::aof::FrameKind;
 use crate::aof::crypt::KeyRing;
 use crate::aof::format::{ALIGN, FrameHeader, HEADER_BYTES, KEY_CHECK_BYTES, SegmentHeader, TAG_BYTES};
+use crate::aof::index::format::Footer;
 use crate::aof::read::{ReadAt, SegmentReader};
 use crate::aof::segment::frame_place;
-use crate::base::checksum::crc32c;
+use crate::base::checksum::{Crc64, crc32c};
 use crate::base::{Error, Result};
 use crate::env::Env;
 use std::path::Path;
@@ -57,6 +58,19 @@ pub fn archive_segment<E: Env>(
     }
 }
 
+/// Pushes parts of an image and computes the checksum that its footer has.
+struct Pusher<'w, E: Env> {
+    writer: &'w mut ObjectWriter<E>,
+    crc: Crc64,
+}
+
+impl<E: Env> Pusher<'_, E> {
+    fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        self.crc.update(bytes);
+        self.writer.push(bytes)
+    }
+}
+
 /// Pushes the image of `segment`, which ends at `end`.
 fn push_image<E: Env>(
     env: &E,
@@ -64,6 +78,7 @@ fn push_image<E: Env>(
     end: u64,
     writer: &mut ObjectWriter<E>,
 ) -> Result<ObjectSummary> {
+    let mut writer = Pusher { writer, crc: Crc64::new() };
     let header = *segment.header();
     let mut page = vec![0; HEADER_BYTES];
     if segment.read_at(&mut page, 0)? < HEADER_BYTES {
@@ -89,17 +104,22 @@ fn push_image<E: Env>(
         let frame = match frames.advance()? {
             None => return Ok(summary),
             Some(Ok(frame)) => frame,
-            Some(Err(fault)) => {
-                let offset = HEADER_BYTES as u64 + (lsn - header.base_lsn);
-                return Err(Error::corruption(segment.name(), offset, format_args!("frame {fault}")));
-            }
+            Some(Err(fault)) => return Err(frames.damage(lsn, format_args!("frame {fault}"))),
         };
         if frame.kind == FrameKind::Data {
             summary.next_id = frame.first_id.saturating_add(u64::from(frame.count));
             summary.records += u64::from(frame.count);
         }
         summary.max_ts = summary.max_ts.max(frame.ts);
-        let payload = frames.payload();
+        let footer = match frame.kind {
+            FrameKind::Footer if image != header => {
+                let footer = Footer::decode(frames.payload(), header.base_lsn);
+                let footer = footer.map_err(|fault| frames.damage(lsn, format_args!("footer {fault}")))?;
+                Some(Footer { crc64: writer.crc.value(), ..footer }.encode(header.base_lsn))
+            }
+            _ => None,
+        };
+        let payload = footer.as_deref().unwrap_or(frames.payload());
         let tag: &[u8] = if frame.tagged { &[0; TAG_BYTES] } else { &[] };
         let frame = FrameHeader { payload_crc: crc32c(&[], &[payload, tag]), ..frame };
         writer.push(&frame.encode(&frame_place(env, &image, lsn)))?;

@@ -259,6 +259,12 @@ impl<E: Env> Manifest<E> {
         &self.dir
     }
 
+    /// Refuses further commits, and returns once none is under way: the directory can be given back.
+    pub fn abandon(&self) {
+        let _no_commit = self.writer.lock();
+        self.log.abandon();
+    }
+
     /// Refuses further commits. Closing again does nothing.
     ///
     /// # Errors

@@ -5,9 +5,9 @@
 
 use super::super::AofError;
 use super::super::format::FrameKind;
+use super::super::manifest::Edit;
 use super::super::record::format::{Length, RECORD_BYTES_MAX, RECORDS_MAX};
 use super::super::types::{Append, Appended};
-use super::keep::Edit;
 use super::{Aof, Shared, Ticket};
 use crate::base::limits::BATCH_BYTES_MAX;
 use crate::base::{Error, Result};

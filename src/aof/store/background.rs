@@ -1,4 +1,4 @@
-//! The background thread of a store: retention, spare segments, the idle mark.
+//! The background thread of a store: retention, the archive, the idle mark.
 //!
 //! One thread a store, started by open and ended by close. It looks around every
 //! [`background_interval`](super::AofConfig::background_interval), and at once when somebody knows of work.
@@ -106,6 +106,7 @@ impl<E: Env> Shared<E> {
     /// One look at everything; all of it is tried, and the first failure returned.
     fn round(&self, rounds: &mut Rounds) -> Result<()> {
         let retained = self.retain_once();
+        self.archive_once();
         let marked = self.mark_if_idle(rounds);
         retained.and(marked)
     }

@@ -258,6 +258,8 @@ impl AofConfig {
             spare_segments: self.spare_segments,
             buffer_bytes: self.buffer_bytes,
             ids_contiguous: true,
+            index: true,
+            keys: self.encryption.clone(),
             ..LogOptions::default()
         }
     }

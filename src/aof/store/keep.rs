@@ -13,10 +13,10 @@
 //! cursors.
 
 use super::super::AofError;
-use super::super::types::SegmentInfo;
+use super::super::manifest::{Edit, SegmentEntry};
 use super::config::Retention;
 use super::{Aof, Shared};
-use crate::base::{Error, Result};
+use crate::base::{Error, ErrorKind, Result};
 use crate::env::Env;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -90,7 +90,7 @@ impl<E: Env> Aof<E> {
         if id > next {
             return Err(AofError::NotYet { id, next }.into());
         }
-        shared.commit(Edit::Pin(name, id))?;
+        shared.commit(Edit::Pin { name: name.into(), id })?;
         keeping.pins.insert(name.into(), id);
         Ok(())
     }
@@ -104,7 +104,7 @@ impl<E: Env> Aof<E> {
         if !keeping.pins.contains_key(name) {
             return Ok(false);
         }
-        self.shared.commit(Edit::Unpin(name))?;
+        self.shared.commit(Edit::Unpin { name: name.into() })?;
         keeping.pins.remove(name);
         drop(keeping);
         self.shared.background.kick();
@@ -169,13 +169,16 @@ impl<E: Env> Shared<E> {
         if age.is_none() && bytes.is_none() {
             return Ok(());
         }
-        let segments = self.log.segments();
+        let mut segments = self.entries();
         let mut keep_from = 0;
         if let Some(age) = age {
             let last_ts = self.log.last_ts();
             let wall = self.env.wall().0;
             let now = if self.env.planted("aof_ttl_uses_wall_only") { wall } else { wall.max(last_ts) };
             let oldest = now.saturating_sub(u64::try_from(age.as_micros()).unwrap_or(u64::MAX));
+            if last_ts < oldest && segments.last().is_some_and(|active| active.records > 0) {
+                segments = self.seal_expired(segments)?;
+            }
             keep_from = keep_from.max(expired(&segments, oldest));
         }
         if let Some(bytes) = bytes {
@@ -188,10 +191,19 @@ impl<E: Env> Shared<E> {
         });
         self.advance_first_with(&keeping, keep_from).map(|_| ())
     }
+
+    /// Ends the segment being written, all of whose records have expired.
+    fn seal_expired(&self, segments: Vec<SegmentEntry>) -> Result<Vec<SegmentEntry>> {
+        match self.log.seal() {
+            // Space that is given back by older segments may do.
+            Err(error) if *error.kind() == ErrorKind::NoSpace && self.log.poisoned().is_none() => Ok(segments),
+            sealed => sealed.map(|_| self.entries()),
+        }
+    }
 }
 
 /// Returns the first id of the oldest segment that may hold a record of time `oldest` or later.
-fn expired(segments: &[SegmentInfo], oldest: u64) -> u64 {
+fn expired(segments: &[SegmentEntry], oldest: u64) -> u64 {
     // A segment's times are no later than the next one's base time.
     let kept = segments.windows(2).find(|pair| pair[1].base_ts >= oldest);
     let kept = kept.map(|pair| &pair[0]).or(segments.last());
@@ -199,20 +211,7 @@ fn expired(segments: &[SegmentInfo], oldest: u64) -> u64 {
 }
 
 /// Returns the first id of the oldest segment that is needed to keep `bytes` of a log that ends at `end`.
-fn beyond(segments: &[SegmentInfo], end: u64, bytes: u64) -> u64 {
+fn beyond(segments: &[SegmentEntry], end: u64, bytes: u64) -> u64 {
     let kept = segments.iter().rev().find(|segment| end - segment.base_lsn.0.min(end) >= bytes).or(segments.first());
     kept.map_or(0, |segment| segment.base_id)
-}
-
-/// What is committed to the manifest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Edit<'a> {
-    /// The oldest record shown.
-    FirstId(u64),
-    /// The highest fence seen.
-    Fence(u64),
-    /// A pin and its id.
-    Pin(&'a str, u64),
-    /// A pin that is no more.
-    Unpin(&'a str),
 }

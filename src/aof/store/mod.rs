@@ -12,6 +12,9 @@
 //! | `pressure` | appends that wait for room |
 //! | `background` | the background thread |
 //! | `keep` | truncation, pins, retention |
+//! | `archiving` | the archive, if there is one |
+//! | `ledger` | which segments there are, here and in the archive |
+//! | `reading` | cursors |
 //! | `errors` | errors of both threads on their way to a caller |
 //!
 //! **Invariants**
@@ -21,12 +24,18 @@
 //! - Records become durable in the order of their ids.
 
 mod append;
+#[cfg(test)]
+mod archive_tests;
+mod archiving;
 mod background;
 mod config;
 mod durable;
 mod errors;
 mod flush;
 mod keep;
+#[cfg(test)]
+mod keep_tests;
+mod ledger;
 mod pressure;
 mod reading;
 #[cfg(test)]
@@ -37,16 +46,19 @@ pub use config::{AofConfig, AofConfigBuilder, ArchiveConfig, FlushStrategy, Rete
 pub use durable::{Changed, DurableWatch};
 pub use ticket::Ticket;
 
+use super::archive::rebuild::{self, ReconcileReport};
 use super::log::Log;
+use super::manifest::{Edit, Manifest, SegmentEntry};
 use super::metrics::FlushCause;
 use super::readers::Readers;
 use super::types::{self, Lsn};
 use crate::base::{Error, Result};
 use crate::env::{Disk, Env, EnvJoin, Mono, Mutex, StdEnv};
+use archiving::Archive;
 use background::Background;
 use errors::Errors;
 use flush::Flusher;
-use keep::{Edit, Keeping};
+use keep::Keeping;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -96,6 +108,8 @@ struct Shared<E: Env> {
     config: AofConfig,
     log: Log<E>,
     readers: Arc<Readers<E>>,
+    manifest: Arc<Manifest<E>>,
+    archive: Archive<E>,
     flusher: Flusher<E>,
     background: Background<E>,
     errors: Errors<E>,
@@ -106,12 +120,10 @@ struct Shared<E: Env> {
     fence: Mutex<E, u64>,
     keeping: Mutex<E, Keeping>,
     /// The oldest record shown.
-    first_id: Arc<AtomicU64>,
+    first_id: AtomicU64,
     /// The next id when the store was opened.
     opened_id: u64,
     opened: Mono,
-    /// Segments sealed and not archived.
-    unarchived: AtomicU64,
     /// Close or drop has begun.
     closing: AtomicBool,
     /// Nothing more will become durable.
@@ -150,6 +162,8 @@ pub struct RecoveryReport {
     pub first_id: u64,
     /// The id that the next record gets.
     pub next_id: u64,
+    /// Of the manifest and the archive.
+    pub archive: ReconcileReport,
 }
 
 fn lock<E: Env>(env: &E, dir: &Path) -> Result<DirLockOf<E>> {
@@ -172,12 +186,16 @@ impl<E: Env> Aof<E> {
         config.validate()?;
         let dir = dir.as_ref();
         let dir_lock = lock(&env, dir)?;
+        // Before the log is opened: that would begin a new one where files are missing.
+        let prepared = rebuild::prepare(&env, dir)?;
         // Sealed segments are taken by their headers: cursors check what they read.
         let options = types::LogOptions { replay_from: Lsn(u64::MAX), ..config.log_options() };
         let (log, log_report) = Log::open(env.clone(), dir, options, &mut |_| Ok(()))?;
-        let first_id = log.segments().first().map_or(1, |segment| segment.base_id);
-        let report = RecoveryReport { log: log_report, first_id, next_id: log.next_id() };
-        let shared = Arc::new(Shared::new(env, dir, config, log, &report, dir_lock));
+        let (manifest, archive_report) = prepared.reconcile(&log, archiving::source(&config))?;
+        let archive = Archive::new(&env, dir, &config, &log, &manifest)?;
+        let first_id = manifest.state().first_id.max(1);
+        let report = RecoveryReport { log: log_report, first_id, next_id: log.next_id(), archive: archive_report };
+        let shared = Arc::new(Shared::new(env, dir, config, (log, manifest, archive), &report, dir_lock));
         // From here on, dropping the handle stops what was started.
         let aof = Aof { shared: Arc::clone(&shared), owner: Arc::new(Owner(shared)) };
         aof.start_threads()?;
@@ -233,6 +251,27 @@ impl<E: Env> Aof<E> {
         self.shared.errors.kept()
     }
 
+    /// Returns all segments, oldest first, those in the archive too; the last one is being written.
+    pub fn segments(&self) -> Vec<SegmentEntry> {
+        self.shared.entries()
+    }
+
+    /// Ends the segment being written, if it holds a record, so that it can be archived, and returns where the next one
+    /// begins.
+    ///
+    /// # Errors
+    /// [`NoSpace`](crate::ErrorKind::NoSpace) if there is none for the next segment: nothing has changed; or as
+    /// [`flush`](Self::flush).
+    ///
+    /// # Durability
+    /// Everything before the returned position survives a power loss.
+    pub fn seal(&self) -> Result<Lsn> {
+        self.shared.tell()?;
+        let next = self.shared.log.seal()?;
+        self.shared.background.kick();
+        Ok(next)
+    }
+
     /// Returns the directory.
     pub fn path(&self) -> &Path {
         &self.shared.dir
@@ -253,29 +292,30 @@ impl<E: Env> Shared<E> {
         env: E,
         dir: &Path,
         config: AofConfig,
-        log: Log<E>,
+        (log, manifest, archive): (Log<E>, Arc<Manifest<E>>, Archive<E>),
         report: &RecoveryReport,
         dir_lock: DirLockOf<E>,
     ) -> Shared<E> {
-        let first_id = Arc::new(AtomicU64::new(report.first_id));
-        let readers = reading::readers(&env, &log, &config, &first_id);
-        let keeping = Keeping { retention: config.retention, ..Keeping::default() };
+        let state = manifest.state();
+        let keeping = Keeping { retention: config.retention, pins: state.pins.clone() };
+        let readers = reading::readers(&log, &config, &manifest, archive.remote());
         let is_sync = config.flush_strategy == FlushStrategy::Sync;
         Shared {
             dir: dir.to_path_buf(),
             log,
             readers,
+            manifest,
+            archive,
             flusher: Flusher::default(),
             background: Background::default(),
             errors: Errors::default(),
             counters: Counters::default(),
             wait_cause: if is_sync { FlushCause::Sync } else { FlushCause::Forced },
-            fence: Mutex::<E, _>::new(0),
+            fence: Mutex::<E, _>::new(state.fence),
             keeping: Mutex::<E, _>::new(keeping),
-            first_id,
+            first_id: AtomicU64::new(report.first_id),
             opened_id: report.next_id,
             opened: env.now(),
-            unarchived: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             dir_lock: Mutex::<E, _>::new(Some(dir_lock)),
@@ -291,8 +331,8 @@ impl<E: Env> Shared<E> {
     }
 
     /// Makes `edit` durable.
-    fn commit(&self, _edit: Edit<'_>) -> Result<()> {
-        Ok(())
+    fn commit(&self, edit: Edit) -> Result<()> {
+        self.manifest.commit(&[edit])
     }
 
     /// Ends both threads and waits for them.
@@ -308,6 +348,7 @@ impl<E: Env> Shared<E> {
     /// Gives the directory back once nothing writes there any more.
     fn give_back(&self) {
         self.log.abandon();
+        self.manifest.abandon();
         self.closed.store(true, Ordering::Release);
         self.log.watch().notify();
         self.dir_lock.lock().take();
@@ -319,8 +360,9 @@ impl<E: Env> Shared<E> {
         }
         self.stop_threads();
         let closed = self.log.close();
+        let noted = self.manifest.close();
         self.give_back();
-        closed.and(self.tell())
+        closed.and(noted).and(self.tell())
     }
 
     /// Ends without a sync.

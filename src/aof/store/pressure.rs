@@ -22,7 +22,7 @@ impl<E: Env> Shared<E> {
         }
         let limit = self.config.unarchived_segments_max as u64;
         if limit > 0 {
-            let have = self.unarchived.load(Ordering::Relaxed);
+            let have = self.archive.unarchived(&self.log);
             if have >= limit {
                 return Some(AofError::Backpressure { what: "segments sealed and not archived", have, limit });
             }

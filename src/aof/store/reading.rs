@@ -3,33 +3,18 @@
 //! Any thread, beside any number of appenders; see [`Cursor`].
 
 use super::*;
-use crate::aof::chain::{At, LogChain, Span};
+use crate::aof::archive::remote::{ArchiveChain, Remote};
 use crate::aof::cursor::{Cursor, From, Record};
-use crate::aof::joined::{Archived, JoinedChain};
-use crate::aof::read::ReadAt;
 use crate::aof::readers::ReaderStats;
 
-/// Where the log begins, for a store without an archive.
-struct Local(Arc<AtomicU64>);
-
-impl Archived for Local {
-    fn first_id(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
-    }
-
-    fn locate(&self, _at: At) -> Option<Span> {
-        None
-    }
-
-    fn open(&self, number: u64) -> Result<Box<dyn ReadAt>> {
-        Err(Error::not_found(format_args!("segment {number} is gone")))
-    }
-}
-
-/// Returns the readers of a store whose oldest record shown is `first_id`.
-pub(super) fn readers<E: Env>(env: &E, log: &Log<E>, config: &AofConfig, first_id: &Arc<AtomicU64>) -> Arc<Readers<E>> {
-    let local = Arc::new(LogChain(log.clone()));
-    let chain = Arc::new(JoinedChain::new(env.clone(), local, Arc::new(Local(first_id.clone()))));
+/// Returns the readers of a store.
+pub(super) fn readers<E: Env>(
+    log: &Log<E>,
+    config: &AofConfig,
+    manifest: &Arc<Manifest<E>>,
+    remote: Option<Arc<Remote<E>>>,
+) -> Arc<Readers<E>> {
+    let chain = Arc::new(ArchiveChain::new(log.clone(), manifest.clone(), remote));
     Readers::new(chain, config.open_segments_max, config.readers_max)
 }
 
@@ -83,7 +68,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (aof, _) = Aof::open(StdEnv, dir.path(), AofConfig::default()).unwrap();
         for number in 0..10u8 {
-            aof.append(&[number]).unwrap();
+            drop(aof.append(&[number]).unwrap());
         }
         aof.flush().unwrap();
         aof.truncate_before(4).unwrap();
