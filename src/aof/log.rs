@@ -25,7 +25,7 @@ use super::format::{FRAME_BYTES, FrameKind};
 use super::metrics::{FlushCause, FlushStats};
 use super::read::SegmentReader;
 use super::recovery::{self, Recovered};
-use super::segment::{SegmentFile, Segments};
+use super::segment::{self, SegmentFile, Segments};
 use super::stage::{Batch, Stage};
 use super::types::{Append, Appended, Find, Frame, LogOptions, LogStats, Lsn, RecoveryReport, SegmentInfo};
 use super::watch::Watch;
@@ -389,6 +389,22 @@ impl<E: Env> Log<E> {
     /// [`NotFound`](crate::ErrorKind::NotFound) if it was dropped; what reading its header met.
     pub fn open_segment(&self, number: u64) -> Result<Arc<SegmentReader<E>>> {
         self.0.segments.lock().open_reader(number)
+    }
+
+    /// Makes one spare file of a whole segment's length, zeros and durable, if there is none, so that the next roll and what
+    /// is appended after it need no space and sync fast. Returns true if it made one. To be called in the background: it
+    /// writes a segment's worth of zeros, and holds no lock that appends wait for.
+    ///
+    /// # Errors
+    /// [`NoSpace`](crate::ErrorKind::NoSpace) if there is none: nothing has changed. What else writing zeros met; the log goes
+    /// on without the spare.
+    pub fn prepare_spare(&self) -> Result<bool> {
+        let inner = &*self.0;
+        inner.check()?;
+        let Some((number, path)) = inner.segments.lock().spare_to_make() else { return Ok(false) };
+        let made = segment::make_spare(&inner.env, &path, inner.options.segment_bytes);
+        inner.segments.lock().spare_made(number, made.is_ok());
+        made.map(|()| true)
     }
 
     /// Returns why the log refuses writes, if it does.

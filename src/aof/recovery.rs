@@ -267,6 +267,7 @@ impl<E: Env> Opening<'_, E> {
             closed: Default::default(),
             spares: Vec::new(),
             spare_next: listing.spares.last().map_or(1, |(number, _)| number.saturating_add(1)),
+            making_spare: false,
             active: None,
             active_bytes: 0,
             readers: Default::default(),

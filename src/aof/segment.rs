@@ -19,6 +19,7 @@ use super::read::SegmentReader;
 use super::types::{Lsn, SegmentInfo};
 use crate::base::checksum::Crc64;
 use crate::base::{Error, ErrorKind, Result};
+use crate::env::write_zeros;
 use crate::env::{Disk, DiskFile, Env, OpenMode, SyncKind};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ use std::sync::Weak;
 /// Zeros written ahead: at first, and at most at a time.
 const AHEAD_BYTES_MIN: u64 = 64 << 10;
 const AHEAD_BYTES_MAX: u64 = 4 << 20;
+/// Bytes allocated ahead of a stream.
+const AHEAD_BYTES_STREAM: u64 = 8 << 20;
 /// Files grow by multiples of this.
 const BLOCK_BYTES: u64 = 4096;
 /// Spares kept for a full disk.
@@ -73,38 +76,49 @@ impl<E: Env> SegmentFile<E> {
     }
 
     /// Makes the file of `file_bytes` at least `need` long, and somewhat longer if there is space, up to `limit`. Returns its new
-    /// length.
+    /// length. `stream`: it will be written over in large pieces, seldom synced.
     ///
     /// # Errors
     /// With [`ErrorKind::NoSpace`] the file is as good as before.
-    pub(super) fn grow(&self, file_bytes: u64, need: u64, limit: u64) -> Result<u64> {
+    pub(super) fn grow(&self, file_bytes: u64, need: u64, limit: u64, stream: bool) -> Result<u64> {
         let need = need.next_multiple_of(BLOCK_BYTES);
-        let step = file_bytes.clamp(AHEAD_BYTES_MIN, AHEAD_BYTES_MAX);
+        let step = if stream { AHEAD_BYTES_STREAM } else { file_bytes.clamp(AHEAD_BYTES_MIN, AHEAD_BYTES_MAX) };
         let ahead = need.next_multiple_of(step).min(limit).max(need);
-        match self.zero(file_bytes, ahead) {
-            Err(error) if *error.kind() == ErrorKind::NoSpace && need < ahead => {
-                self.zero(file_bytes, need)?;
-                Ok(need)
-            }
+        let add = |to| {
+            let added =
+                if stream { self.file.allocate(file_bytes, to) } else { write_zeros(&self.file, file_bytes, to) };
+            added.map_err(|error| Error::io("write", &self.path, error))
+        };
+        match add(ahead) {
+            Err(error) if *error.kind() == ErrorKind::NoSpace && need < ahead => add(need).map(|()| need),
             grown => grown.map(|()| ahead),
         }
-    }
-
-    fn zero(&self, from: u64, to: u64) -> Result<()> {
-        zero(&self.file, &self.path, from, to)
     }
 }
 
 /// Writes zeros over `from..to`.
 fn zero<F: DiskFile>(file: &F, path: &Path, from: u64, to: u64) -> Result<()> {
-    const ZEROS: &[u8] = &[0; AHEAD_BYTES_MIN as usize];
-    let mut at = from;
-    while at < to {
-        let count = (to - at).min(ZEROS.len() as u64);
-        file.write_at(&ZEROS[..count as usize], at).map_err(|error| Error::io("write", path, error))?;
-        at += count;
-    }
-    Ok(())
+    write_zeros(file, from, to).map_err(|error| Error::io("write", path, error))
+}
+
+/// Makes a file of `bytes` zeros, all on the device; what cannot be finished is removed.
+///
+/// # Errors
+/// What the disk met.
+pub(super) fn make_spare<E: Env>(env: &E, path: &Path, bytes: u64) -> Result<()> {
+    let fill = |file: &FileOf<E>| {
+        for from in (0..bytes).step_by(AHEAD_BYTES_MAX as usize) {
+            zero(file, path, from, bytes.min(from + AHEAD_BYTES_MAX))?;
+            // In steps, so that the syncs of others do not wait long behind it.
+            file.sync(SyncKind::All).map_err(|error| Error::io("sync", path, error))?;
+        }
+        Ok(())
+    };
+    let opened = env.disk().open(path, OpenMode::CreateNew);
+    let file = opened.map_err(|error| Error::io("create", path, error))?;
+    fill(&file).inspect_err(|_| {
+        let _ = env.disk().remove(path);
+    })
 }
 
 /// Gathers frames and writes them in large pieces: the copy of a recovered tail.
@@ -197,6 +211,8 @@ pub(super) struct Segments<E: Env> {
     /// Number and length; the shortest are the reserve.
     pub(super) spares: Vec<(u64, u64)>,
     pub(super) spare_next: u64,
+    /// A spare is being made, without the lock of this directory.
+    pub(super) making_spare: bool,
     /// The one being written, once there is one.
     pub(super) active: Option<SegmentHeader>,
     /// Length of its file when it was begun.
@@ -339,7 +355,7 @@ impl<E: Env> Segments<E> {
         let TailWriter { lsn: end_lsn, crc, .. } = writer;
         let end = segment.offset(end_lsn);
         let ahead = (end + 1).next_multiple_of(AHEAD_BYTES_MIN).min(self.segment_bytes).max(end).max(file_bytes);
-        segment.zero(end.max(file_bytes), ahead)?;
+        zero(&segment.file, &segment.path, end.max(file_bytes), ahead)?;
         segment.file.sync(SyncKind::All).map_err(|error| Error::io("sync", &segment.path, error))?;
         assert!(end_lsn.is_multiple_of(ALIGN), "a tail is whole frames");
         Ok((ahead, end_lsn, crc))
@@ -368,7 +384,7 @@ impl<E: Env> Segments<E> {
     fn add_reserve(&mut self) -> Result<bool> {
         let (number, bytes) = (self.spare_next, AHEAD_BYTES_MIN.min(self.segment_bytes));
         let path = self.path(&spare_name(number));
-        match self.make_reserve(&path, bytes) {
+        match make_spare(&self.env, &path, bytes) {
             Ok(()) => {
                 self.spares.push((number, bytes));
                 self.spare_next += 1;
@@ -376,19 +392,32 @@ impl<E: Env> Segments<E> {
             }
             Err(error) if *error.kind() == ErrorKind::NoSpace => {
                 self.env.reached("aof.no_reserve");
-                let _ = self.env.disk().remove(&path);
                 Ok(false)
             }
             Err(error) => Err(error),
         }
     }
 
-    fn make_reserve(&self, path: &Path, bytes: u64) -> Result<()> {
-        let opened = self.env.disk().open(path, OpenMode::CreateNew);
-        let file = opened.map_err(|error| Error::io("create", path, error))?;
-        let segment: SegmentFile<E> = SegmentFile { file, path: path.to_path_buf(), header: SegmentHeader::default() };
-        segment.zero(0, bytes)?;
-        segment.file.sync(SyncKind::All).map_err(|error| Error::io("sync", path, error))
+    /// Returns number and path for a spare of full length, if there is none beside the reserve and none is being made.
+    pub(super) fn spare_to_make(&mut self) -> Option<(u64, PathBuf)> {
+        let full = self.spares.iter().filter(|(_, bytes)| *bytes >= self.segment_bytes).count();
+        // Segments of the reserve's length are full as well.
+        let beside = self.spares.len().saturating_sub(RESERVES);
+        if self.making_spare || full.min(beside) > 0 {
+            return None;
+        }
+        self.making_spare = true;
+        let number = self.spare_next;
+        self.spare_next += 1;
+        Some((number, self.path(&spare_name(number))))
+    }
+
+    /// Takes the spare `number` in, if it was made.
+    pub(super) fn spare_made(&mut self, number: u64, made: bool) {
+        self.making_spare = false;
+        if made {
+            self.spares.push((number, self.segment_bytes));
+        }
     }
 
     /// Drops or recycles segments that end at or before `lsn`; returns how many.

@@ -24,6 +24,9 @@ use crate::env::{DiskFile, Env, SyncKind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// With so much that is not durable yet, syncs are far apart.
+const STREAM_BYTES: u64 = 256 << 10;
+
 impl<E: Env> Inner<E> {
     /// Fails if an earlier write or sync did.
     pub(super) fn check(&self) -> Result<()> {
@@ -148,7 +151,8 @@ impl<E: Env> Inner<E> {
     /// Gives the active segment's file the bytes before `lsn`.
     fn grow(&self, io: &mut Io<E>, lsn: u64, limit: u64) -> Result<()> {
         let active = &io.active;
-        io.file_bytes = active.grow(io.file_bytes, active.offset(lsn), active.offset(limit))?;
+        let stream = lsn - self.durable.load(Ordering::Acquire) >= STREAM_BYTES;
+        io.file_bytes = active.grow(io.file_bytes, active.offset(lsn), active.offset(limit), stream)?;
         self.stage.lock().set_room(io.file_bytes);
         Ok(())
     }

@@ -69,6 +69,21 @@ pub trait Disk: Send + Sync + 'static {
     fn free_space(&self, dir: &Path) -> io::Result<u64>;
 }
 
+/// Writes zeros over `from..to` of `file`.
+///
+/// # Errors
+/// As [`DiskFile::write_at`].
+pub fn write_zeros<F: DiskFile + ?Sized>(file: &F, from: u64, to: u64) -> io::Result<()> {
+    const ZEROS: &[u8] = &[0; 64 << 10];
+    let mut at = from;
+    while at < to {
+        let count = (to - at).min(ZEROS.len() as u64);
+        file.write_at(&ZEROS[..count as usize], at)?;
+        at += count;
+    }
+    Ok(())
+}
+
 /// An open file, shared between threads; positions are explicit.
 pub trait DiskFile: Send + Sync + 'static {
     /// Writes all of `bytes` at `offset`, growing the file with zeros where there is a gap.
@@ -76,6 +91,15 @@ pub trait DiskFile: Send + Sync + 'static {
     /// # Errors
     /// After an error any part of `bytes` may have been written.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Adds zeros from `from`, the file's end, to `to`, with space for them, in whatever way is cheap to write over in large
+    /// pieces; a sync of small ones may cost more than over zeros that were written.
+    ///
+    /// # Errors
+    /// After an error any part may have been added.
+    fn allocate(&self, from: u64, to: u64) -> io::Result<()> {
+        write_zeros(self, from, to)
+    }
 
     /// Reads up to `bytes.len()` bytes at `offset`; fewer only at the end of the file or by a short read, 0 only at the end.
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;

@@ -17,7 +17,7 @@ mod sync;
 mod time;
 
 pub use self::std::{StdCondvar, StdDirLock, StdDisk, StdEnv, StdFile, StdJoin};
-pub use disk::{DirEntry, Disk, DiskFile, OpenMode, SyncKind, read_file, write_file_atomic};
+pub use disk::{DirEntry, Disk, DiskFile, OpenMode, SyncKind, read_file, write_file_atomic, write_zeros};
 pub use sync::{Condvar, EnvCondvar, EnvJoin, Mutex, MutexGuard, RwLock};
 pub use time::{Mono, Wall};
 

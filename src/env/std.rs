@@ -4,6 +4,7 @@
 //! lock (`flock`) on the file `LOCK`, which the system gives back when the process dies.
 #![expect(clippy::disallowed_methods, reason = "this file is what the replacements are made of")]
 
+use super::disk::write_zeros;
 use super::{DirEntry, Disk, DiskFile, Env, EnvCondvar, EnvJoin, Mono, OpenMode, SyncKind, Wall};
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -182,6 +183,18 @@ pub struct StdFile(File);
 impl DiskFile for StdFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.0.write_all_at(bytes, offset)
+    }
+
+    fn allocate(&self, from: u64, to: u64) -> io::Result<()> {
+        use rustix::io::Errno;
+        if from >= to {
+            return Ok(());
+        }
+        match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), from, to - from) {
+            // Some file systems cannot, and writing zeros does the same.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => write_zeros(self, from, to),
+            done => Ok(done?),
+        }
     }
 
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
