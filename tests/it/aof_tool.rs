@@ -139,3 +139,47 @@ fn dump_shows_frames_and_finds_damage() {
     assert!(refused(&["dump", name], b"").contains("header fails its header checksum"));
     assert!(refused(&["dump", "/no/such/file"], b"").contains("/no/such/file"));
 }
+
+#[test]
+fn segments_are_listed_beside_the_writer() {
+    let (_dir, log) = place();
+    let line = [&[b'x'; 999][..], b"\n"].concat();
+    let small = ["append", &log, "--segment-bytes", "8192", "--wait", "--print-ids"];
+    let mut writer = command(&small).spawn().expect("aidb runs");
+    let mut input = writer.stdin.take().expect("piped");
+    input.write_all(&line.repeat(9)).expect("it reads");
+    let mut ids = [0; 2 * 9];
+    writer.stdout.as_mut().expect("piped").read_exact(&mut ids).expect("it prints");
+    let table = good(&["list", &log], b"");
+    assert!(table.starts_with("segment ") && table.contains("\n1         sealed  1 "), "{table}");
+    let json = good(&["list", &log, "--json"], b"");
+    let parsed: Vec<serde_json::Value> = json.lines().map(|line| serde_json::from_str(line).expect("json")).collect();
+    assert!(parsed.len() >= 3 && parsed[0]["base_id"] == 1 && parsed[0]["next_id"] == parsed[1]["base_id"], "{json}");
+    assert_eq!(parsed.last().expect("one")["status"], "active");
+    drop(input);
+    assert_eq!(finish(writer).code, Some(0));
+    flip(&segments(&log)[0], 100);
+    let text = refused(&["list", &log], b"");
+    assert!(text.contains("00000000000000000001.log: offset 0"), "{text}");
+    assert!(refused(&["list", "/no/such/directory"], b"").contains("/no/such/directory"));
+}
+
+#[test]
+fn keys_are_needed_and_never_shown() {
+    let (dir, log) = place();
+    let file = dir.path().join("keys");
+    let (keys, secret) = (file.to_str().expect("text"), "5e".repeat(32));
+    std::fs::write(&file, format!("1 {secret}\n")).expect("written");
+    good(&["append", &log, "--keys", keys, "--wait"], b"classified\n");
+    let segment = segments(&log).remove(0);
+    let name = segment.to_str().expect("text");
+    assert!(!good(&["dump", name], b"").contains("classified"));
+    assert!(good(&["dump", name, "--records", "text", "--keys", keys], b"").contains("\t1\tclassified\n"));
+    assert!(refused(&["dump", name, "--records", "text"], b"").contains("no keys were given"));
+    std::fs::write(&file, format!("1 {}\n", "5f".repeat(32))).expect("written");
+    let text = refused(&["dump", name, "--records", "text", "--keys", keys], b"");
+    assert!(text.contains("is not the key") && !text.contains("5f5f"), "{text}");
+    std::fs::write(&file, format!("1 {}\n", &secret[1..])).expect("written");
+    let text = refused(&["append", &log, "--keys", keys], b"");
+    assert!(text.contains("line 1") && !text.contains("5e5e"), "{text}");
+}

@@ -89,6 +89,9 @@ impl FromStr for Strategy {
 /// Appends what standard input holds.
 pub(super) fn run(options: &Options) -> Result<(), String> {
     let mut config = AofConfig::builder().flush_strategy(options.strategy.0);
+    if let Some(keys) = options.place.keys.ring()? {
+        config = config.encryption(keys);
+    }
     if let Some(bytes) = options.segment_bytes {
         config = config.segment_bytes(bytes);
     }

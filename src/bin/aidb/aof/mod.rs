@@ -6,6 +6,7 @@
 //! | `image` | the bytes of a segment |
 //! | `show` | how bytes and times look |
 //! | `append` | records from standard input |
+//! | `list` | the segments |
 //! | `dump` | the frames of a segment |
 //!
 //! Each command is one function that returns an error in words; `main` prints it. Output goes through [`Output`], for which a
@@ -14,6 +15,7 @@
 mod append;
 mod dump;
 mod image;
+mod list;
 mod place;
 mod show;
 
@@ -26,6 +28,8 @@ pub(crate) enum Command {
     /// Appends records from standard input.
     #[command(after_help = append::HELP)]
     Append(append::Options),
+    /// Lists the local segments.
+    List(list::Options),
     /// Prints the frames of a segment file or of an archived one.
     #[command(after_help = dump::HELP)]
     Dump(dump::Options),
@@ -35,6 +39,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: &Command) -> Result<(), String> {
     match command {
         Command::Append(options) => append::run(options),
+        Command::List(options) => list::run(options),
         Command::Dump(options) => dump::run(options),
     }
 }

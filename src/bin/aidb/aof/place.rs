@@ -2,7 +2,7 @@
 
 use aidb::aof::KeyRing;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The option of commands that read payloads.
 #[derive(Args, Clone, Debug)]
@@ -24,6 +24,14 @@ pub(super) struct Place {
 /// Turns the crate's error into words.
 pub(super) fn words(error: aidb::Error) -> String {
     error.to_string()
+}
+
+/// Returns `dir` if it is one: a log would be made there only to be found empty.
+pub(super) fn existing(dir: &Path) -> Result<&Path, String> {
+    match dir.is_dir() {
+        true => Ok(dir),
+        false => Err(format!("{} is not a directory", dir.display())),
+    }
 }
 
 impl Keys {
