@@ -86,6 +86,7 @@ pub use cursor::{Cursor, CursorStream, From, Record, RecordRef, Until};
 pub use error::AofError;
 pub use format::FrameKind;
 pub use log::Log;
+pub use manifest::{SegmentEntry, SegmentStatus};
 pub use metrics::{Distribution, FlushCause, FlushControllerMetrics};
 pub use store::{Aof, AofConfig, AofConfigBuilder, ArchiveConfig, DurableWatch, FlushStrategy, Retention, Ticket};
 pub use types::{Append, Appended, Find, Frame, LogOptions, LogStats, Lsn, RecoveryReport, SegmentInfo};

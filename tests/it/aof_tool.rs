@@ -183,3 +183,19 @@ fn keys_are_needed_and_never_shown() {
     let text = refused(&["append", &log, "--keys", keys], b"");
     assert!(text.contains("line 1") && !text.contains("5e5e"), "{text}");
 }
+
+#[test]
+fn sealed_segments_are_archived_to_a_directory() {
+    let (dir, log) = place();
+    let target = dir.path().join("archive").to_str().expect("text").to_owned();
+    let lines: Vec<u8> = (1..=500).flat_map(|number| format!("{number:0100}\n").into_bytes()).collect();
+    good(&["append", &log, "--segment-bytes", "16384"], &lines);
+    let done = good(&["archive", &log, "--to", &target, "--seal", "--level", "3"], b"");
+    assert!(done.ends_with(&format!(" segments are archived in {target}\n")), "{done}");
+    assert_eq!(segments(&log).len(), 2, "one archived segment stays, and the one being written");
+    assert_eq!(good(&["append", &log, "--print-ids"], b"x\n"), "501\n");
+    assert!(refused(&["archive", "/no/such/directory", "--to", &target], b"").contains("/no/such/directory"));
+    if cfg!(not(feature = "s3")) {
+        assert!(refused(&["archive", &log, "--to", "s3://bucket/logs"], b"").contains("--features s3"));
+    }
+}

@@ -1,80 +1,108 @@
-//! This repository's log.
+//! This repository's log, `aidb::aof::Aof`.
 //!
-//! Sync appends and waits on the appender's own thread, which joins the group commit. A group of records is appended one by
-//! one, then waited for once.
+//! Sync appends and waits on the appender's own thread, which joins the group commit: one `fdatasync` serves all threads that
+//! wait for one. A group of records is one batch if it is at most 1 MiB, else its records are appended one by one and the last
+//! one is waited for. Both wait themselves, so the strategy is one that adds no sync of its own meanwhile. Async is `FlushStrategy::Async`, which goes on syncing every 8 MiB in the background; the peers sync nothing.
 
+use crate::child::{Measured, Records, Run};
 use crate::subject::{Mode, Result, Subject};
-use aidb::aof::{Append, Appended, FrameKind, Log, LogOptions};
+use aidb::aof::{Aof, AofConfig, FlushStrategy, From};
 use aidb::env::StdEnv;
 use std::path::Path;
+use std::time::Instant;
 
-struct Ours(Log<StdEnv>);
+/// The largest group that is appended as one batch.
+const BATCH_BYTES: usize = 1 << 20;
+
+struct Ours(Aof);
 
 fn text(error: aidb::Error) -> String {
     format!("aidb: {error}")
 }
 
-fn options() -> LogOptions {
-    LogOptions { ids_contiguous: true, ..LogOptions::default() }
+fn aof(dir: &Path, strategy: FlushStrategy) -> Result<Aof> {
+    let config = AofConfig::builder().flush_strategy(strategy).build().map_err(text)?;
+    Ok(Aof::open(StdEnv, dir, config).map_err(text)?.0)
 }
 
 /// Opens a new log.
-pub fn open(dir: &Path, _mode: Mode) -> Result<Box<dyn Subject>> {
-    let (log, _) = Log::open(StdEnv, dir, options(), &mut |_| Ok(())).map_err(text)?;
-    Ok(Box::new(Ours(log)))
+pub fn open(dir: &Path, mode: Mode) -> Result<Box<dyn Subject>> {
+    let strategy = match mode {
+        Mode::Async => FlushStrategy::Async,
+        Mode::Stream(records) => FlushStrategy::Batched(records as u64),
+        _ => FlushStrategy::default(),
+    };
+    Ok(Box::new(Ours(aof(dir, strategy)?)))
 }
 
 /// Counts the records.
 pub fn count(dir: &Path) -> Result<u64> {
+    let aof = aof(dir, FlushStrategy::default())?;
+    let mut cursor = aof.cursor(From::First).map_err(text)?;
     let mut records = 0;
-    let (log, _) = Log::open(StdEnv, dir, options(), &mut |frame| {
-        records += u64::from(frame.count);
-        Ok(())
-    })
-    .map_err(text)?;
-    log.close().map_err(text)?;
+    while let Some(record) = cursor.next_ref() {
+        record.map_err(text)?;
+        records += 1;
+    }
+    drop(cursor);
+    aof.close().map_err(text)?;
     Ok(records)
 }
 
-impl Ours {
-    fn append(&self, record: &[u8]) -> Result<Appended> {
-        let append = Append { kind: FrameKind::Data, count: 1, first_id: None, tag: 0, parts: &[record] };
-        self.0.append(&append).map_err(text)
+/// Reads a log from its first record to its last, from the page cache, again and again.
+pub fn read(dir: &Path, run: &Run) -> Result<Measured> {
+    let aof = aof(dir, FlushStrategy::Async)?;
+    let mut records = Records::new(run.bytes, 0);
+    let count = run.read_bytes / run.bytes as u64;
+    for _ in 0..count {
+        drop(aof.append(records.next()).map_err(text)?);
     }
+    aof.flush().map_err(text)?;
+    let (start, mut measured) = (Instant::now(), Measured::default());
+    while start.elapsed() < run.time {
+        let mut cursor = aof.cursor(From::First).map_err(text)?;
+        let mut seen = 0;
+        while let Some(record) = cursor.next_ref() {
+            seen += u64::from(record.map_err(text)?.bytes.len() == run.bytes);
+        }
+        if seen != count {
+            return Err(format!("aidb: {count} records written, {seen} read"));
+        }
+        measured.records += seen;
+    }
+    measured.seconds = start.elapsed().as_secs_f64();
+    Ok(measured)
 }
 
 impl Subject for Ours {
     fn append_sync(&self, _thread: usize, record: &[u8]) -> Result<()> {
-        let appended = self.append(record)?;
-        self.0.sync_to(appended.end).map_err(text)
+        self.0.append_sync(record).map(drop).map_err(text)
     }
 
     fn append_group(&self, _thread: usize, records: &[&[u8]]) -> Result<()> {
-        let mut end = self.0.durable();
-        for record in records {
-            end = self.append(record)?.end;
+        if records.iter().map(|record| record.len()).sum::<usize>() <= BATCH_BYTES {
+            return self.0.append_batch(records).and_then(|ticket| ticket.wait()).map_err(text);
         }
-        self.0.sync_to(end).map_err(text)
+        let tickets = records.iter().map(|record| self.0.append(record));
+        match tickets.last() {
+            Some(last) => last.and_then(|ticket| ticket.wait()).map_err(text),
+            None => Ok(()),
+        }
     }
 
     fn append_async(&self, _thread: usize, record: &[u8]) -> Result<()> {
-        self.append(record).map(drop)
+        self.0.append(record).map(drop).map_err(text)
     }
 
     fn settle(&self) -> Result<()> {
-        self.0.sync_to(self.0.end()).map_err(text)
+        self.0.flush().map_err(text)
     }
 
     fn syncs(&self) -> Option<u64> {
-        Some(self.0.stats().syncs)
+        None
     }
 
     fn close(self: Box<Self>) -> Result<()> {
         self.0.close().map_err(text)
     }
-}
-
-/// Reads a log from its first record to its last.
-pub fn read(_dir: &Path, _run: &crate::child::Run) -> Result<crate::child::Measured> {
-    Err("not yet".into())
 }

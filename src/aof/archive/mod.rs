@@ -23,6 +23,8 @@ pub mod rebuild;
 pub mod remote;
 pub mod upload;
 
+pub use filesystem::FilesystemArchiveStorage;
+
 use crate::base::Result;
 use std::fmt::Debug;
 use std::ops::Range;

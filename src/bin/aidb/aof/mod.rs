@@ -6,6 +6,7 @@
 //! | `image` | the bytes of a segment |
 //! | `show` | how bytes and times look |
 //! | `append` | records from standard input |
+//! | `archive` | sealed segments to a directory or S3 |
 //! | `list` | the segments |
 //! | `dump` | the frames of a segment |
 //!
@@ -13,6 +14,7 @@
 //! closed pipe is the reader's way to say that it has seen enough.
 
 mod append;
+mod archive;
 mod dump;
 mod image;
 mod list;
@@ -28,6 +30,9 @@ pub(crate) enum Command {
     /// Appends records from standard input.
     #[command(after_help = append::HELP)]
     Append(append::Options),
+    /// Uploads every sealed segment, verifies it, and gives its local space back.
+    #[command(after_help = archive::HELP)]
+    Archive(archive::Options),
     /// Lists the local segments.
     List(list::Options),
     /// Prints the frames of a segment file or of an archived one.
@@ -39,6 +44,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: &Command) -> Result<(), String> {
     match command {
         Command::Append(options) => append::run(options),
+        Command::Archive(options) => archive::run(options),
         Command::List(options) => list::run(options),
         Command::Dump(options) => dump::run(options),
     }
