@@ -66,15 +66,19 @@ impl<E: Env> Chain<E> for JoinedChain<E> {
 
     fn locate(&self, at: At) -> Result<Option<Span>> {
         let first = self.local.locate(At::First)?;
-        let is_local = |first: &Span| match at {
+        let reaches = |span: &Span| match at {
             At::First => false,
-            At::Number(number) => first.number <= number,
-            At::Lsn(lsn) => first.base_lsn <= lsn,
-            At::Id(id) => first.base_id <= id,
-            At::Time(ts) => first.base_ts < ts,
+            At::Number(number) => span.number <= number,
+            At::Lsn(lsn) => span.base_lsn <= lsn,
+            At::Id(id) => span.base_id <= id,
+            At::Time(ts) => span.base_ts < ts,
         };
-        if first.as_ref().is_some_and(is_local) || self.oldest_archived(first.as_ref()).is_none() {
-            return self.local.locate(at);
+        let is_local = first.as_ref().is_some_and(reaches);
+        if is_local || self.oldest_archived(first.as_ref()).is_none() {
+            let found = self.local.locate(at)?;
+            // The oldest one may have left the disk since it was looked at.
+            let has_left = is_local && !found.as_ref().is_some_and(reaches);
+            return Ok(if has_left { self.archived.locate(at).or(found) } else { found });
         }
         Ok(self.archived.locate(at))
     }

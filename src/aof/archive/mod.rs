@@ -16,11 +16,15 @@ mod collect;
 pub mod filesystem;
 pub mod format;
 pub mod image;
+#[cfg(test)]
+mod lifecycle_tests;
 pub mod object;
 #[cfg(test)]
 mod object_tests;
 pub mod rebuild;
 pub mod remote;
+#[cfg(test)]
+mod test_storage;
 pub mod upload;
 
 pub use filesystem::FilesystemArchiveStorage;
