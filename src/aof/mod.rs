@@ -147,4 +147,11 @@ pub const STORE_PLANTED_BUGS: &[(&str, &str)] = &[
 ];
 
 /// As [`MARKS`], in code that only the users of [`chain::Chain`] and the store above it reach.
-pub const STORE_MARKS: &[&str] = &["aof.background_failed", "aof.expired", "aof.pressure"];
+pub const STORE_MARKS: &[&str] = &[
+    "aof.archived",
+    "aof.archived_read",
+    "aof.attempt_abandoned",
+    "aof.background_failed",
+    "aof.expired",
+    "aof.pressure",
+];

@@ -2,12 +2,11 @@
 
 use super::ArchiveStorage;
 use super::rebuild::{ReconcileReport, Source, prepare};
-use super::remote::Remote;
+use super::remote::{self, Remote};
 use super::test_storage::{Mishap, TestStorage};
 use super::upload::{Archiver, ArchiverOptions, Progress, log_prefix, segment_of_key};
-use crate::aof::chain::{At, Chain, LogChain};
+use crate::aof::chain::{At, Chain};
 use crate::aof::cursor::{Cursor, From};
-use crate::aof::joined::JoinedChain;
 use crate::aof::manifest::{AttemptStatus, Edit, Manifest, SegmentStatus};
 use crate::aof::names::{MANIFEST_DIR, segment_name};
 use crate::aof::test_env::TestEnv;
@@ -47,7 +46,7 @@ fn open_with(env: &TestEnv, storage: &Arc<TestStorage>, keys: Option<KeyRing>) -
     let (log, _) = Log::open(env.clone(), Path::new(DIR), log_options, &mut |_| Ok(()))?;
     let source = Source { storage: &storage, prefix: "aidb", keys: keys.as_ref() };
     let (manifest, report) = prepared.reconcile(&log, Some(source))?;
-    let remote = Remote::new(storage.clone(), keys.clone(), manifest.clone(), 1 << 20);
+    let remote = Remote::new(env.clone(), storage.clone(), keys.clone(), manifest.clone(), 1 << 20);
     let archiver =
         Archiver::new(env.clone(), DIR.into(), log.clone(), manifest.clone(), remote.clone(), options(keys))?;
     let store = Store { env: env.clone(), log, manifest, remote, archiver, report };
@@ -72,8 +71,7 @@ impl Store {
     }
 
     fn chain(&self) -> Arc<dyn Chain<TestEnv>> {
-        let local = Arc::new(LogChain(self.log.clone()));
-        Arc::new(JoinedChain::new(self.env.clone(), local, self.remote.clone()))
+        Arc::new(remote::chain(self.log.clone(), self.manifest.clone(), Some(self.remote.clone())))
     }
 
     fn ids(&self) -> Result<Vec<u64>> {

@@ -14,8 +14,9 @@ use super::cache::{BlockCache, CacheStats};
 use super::format::BLOCK_BYTES;
 use super::object::ObjectReader;
 use crate::aof::KeyRing;
-use crate::aof::chain::{At, Span};
-use crate::aof::joined::Archived;
+use crate::aof::chain::{At, LogChain, Span};
+use crate::aof::joined::{Archived, JoinedChain};
+use crate::aof::log::Log;
 use crate::aof::manifest::{Manifest, SegmentEntry, SegmentStatus};
 use crate::aof::read::ReadAt;
 use crate::base::{Error, ErrorKind, Result};
@@ -40,6 +41,7 @@ struct Open<E: Env> {
 
 /// The archived segments of one store.
 pub struct Remote<E: Env> {
+    env: E,
     storage: Arc<dyn ArchiveStorage>,
     keys: Option<KeyRing>,
     manifest: Arc<Manifest<E>>,
@@ -50,6 +52,7 @@ pub struct Remote<E: Env> {
 impl<E: Env> Remote<E> {
     /// Reads the segments that `manifest` says are in `storage`, with `keys`, keeping up to `cache_bytes` of decoded blocks.
     pub fn new(
+        env: E,
         storage: Arc<dyn ArchiveStorage>,
         keys: Option<KeyRing>,
         manifest: Arc<Manifest<E>>,
@@ -58,7 +61,7 @@ impl<E: Env> Remote<E> {
         let open = Open { images: BTreeMap::new(), opening: BTreeMap::new(), closed_below: 0 };
         let cache = Arc::new(BlockCache::new(cache_bytes));
         let open = Arc::new(Mutex::<E, _>::new(open));
-        Arc::new(Remote { storage, keys, manifest, cache, open })
+        Arc::new(Remote { env, storage, keys, manifest, cache, open })
     }
 
     /// Returns the archive.
@@ -110,6 +113,7 @@ impl<E: Env> Remote<E> {
             let what = "the object is another one than the manifest says: its checksum or length differs";
             return Err(Error::corruption(Path::new(key), 0, what));
         }
+        self.env.reached("aof.archived_read");
         let pace = Mutex::<E, _>::new(Pace { next: 0, blocks: 1 });
         Ok(Image { cache: self.cache.clone(), open: self.open.clone(), object, entry, pace })
     }
@@ -232,6 +236,32 @@ impl<E: Env> ReadAt for Image<E> {
     fn name(&self) -> &Path {
         self.object.name()
     }
+}
+
+/// A store without an archive.
+struct Nowhere<E: Env>(Arc<Manifest<E>>);
+
+impl<E: Env> Archived for Nowhere<E> {
+    fn first_id(&self) -> u64 {
+        self.0.state().first_id
+    }
+
+    fn locate(&self, _at: At) -> Option<Span> {
+        None
+    }
+
+    fn open(&self, number: u64) -> Result<Box<dyn ReadAt>> {
+        Err(Error::not_found(format_args!("segment {number} is not in an archive")))
+    }
+}
+
+/// Returns the segments of `log`, with those before them that `manifest` says are archived, readable through `remote`.
+pub fn chain<E: Env>(log: Log<E>, manifest: Arc<Manifest<E>>, remote: Option<Arc<Remote<E>>>) -> JoinedChain<E> {
+    let archived: Arc<dyn Archived> = match remote {
+        Some(remote) => remote,
+        None => Arc::new(Nowhere(manifest)),
+    };
+    JoinedChain::new(log.env().clone(), Arc::new(LogChain(log)), archived)
 }
 
 /// Returns an entry as a span.

@@ -405,6 +405,7 @@ impl<E: Env> Archiver<E> {
             self.upload = Some(upload);
             return Err(error);
         }
+        self.env.reached("aof.archived");
         self.stats.archived += 1;
         self.stats.archived_bytes += upload.entry.archived_bytes;
         self.uploads.succeeded();
@@ -418,6 +419,7 @@ impl<E: Env> Archiver<E> {
     fn give_up(&mut self, mut upload: Upload<E>, key: &str, error: Error) -> Result<Progress> {
         upload.stage = Stage::Built;
         self.upload = Some(upload);
+        self.env.reached("aof.attempt_abandoned");
         self.stats.abandoned += 1;
         self.manifest.commit_with(|state| {
             let live = state.attempts.get(key).filter(|attempt| attempt.status == AttemptStatus::Live);

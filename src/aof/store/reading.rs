@@ -3,7 +3,7 @@
 //! Any thread, beside any number of appenders; see [`Cursor`].
 
 use super::*;
-use crate::aof::archive::remote::{ArchiveChain, Remote};
+use crate::aof::archive::remote::{self, Remote};
 use crate::aof::cursor::{Cursor, From, Record};
 use crate::aof::readers::ReaderStats;
 
@@ -14,7 +14,7 @@ pub(super) fn readers<E: Env>(
     manifest: &Arc<Manifest<E>>,
     remote: Option<Arc<Remote<E>>>,
 ) -> Arc<Readers<E>> {
-    let chain = Arc::new(ArchiveChain::new(log.clone(), manifest.clone(), remote));
+    let chain = Arc::new(remote::chain(log.clone(), manifest.clone(), remote));
     Readers::new(chain, config.open_segments_max, config.readers_max)
 }
 
