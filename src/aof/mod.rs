@@ -88,7 +88,9 @@ pub use format::FrameKind;
 pub use log::Log;
 pub use manifest::{SegmentEntry, SegmentStatus};
 pub use metrics::{Distribution, FlushCause, FlushControllerMetrics};
-pub use store::{Aof, AofConfig, AofConfigBuilder, ArchiveConfig, DurableWatch, FlushStrategy, Retention, Ticket};
+pub use store::{
+    Aof, AofConfig, AofConfigBuilder, ArchiveConfig, DurableWatch, FlushStrategy, PerformanceMetrics, Retention, Ticket,
+};
 pub use types::{Append, Appended, Find, Frame, LogOptions, LogStats, Lsn, RecoveryReport, SegmentInfo};
 
 /// Coverage marks of this floor; a campaign that never reaches one of them fails.

@@ -2,6 +2,7 @@
 //!
 //! Without [`AofConfig::archive`](super::AofConfig::archive) there is none, and nothing here does anything.
 
+use super::super::archive::cache::CacheStats;
 use super::super::archive::rebuild::Source;
 use super::super::archive::remote::Remote;
 use super::super::archive::upload::{ArchiveStats, Archiver, ArchiverOptions, Progress, unarchived};
@@ -81,7 +82,17 @@ impl<E: Env> Archive<E> {
         self.parts.as_ref().map_or_else(ArchiveStats::default, |parts| *parts.stats.lock())
     }
 
-    /// Returns how many segments are sealed and not archived.
+    /// Returns how the blocks of archived segments were found.
+    pub(super) fn cache_stats(&self) -> CacheStats {
+        self.parts.as_ref().map_or_else(CacheStats::default, |parts| parts.remote.cache_stats())
+    }
+
+    /// Returns how many segments are sealed and not archived; 0 without an archive.
+    pub(super) fn unarchived_if_any(&self, log: &Log<E>) -> u64 {
+        if self.parts.is_some() { self.unarchived(log) } else { 0 }
+    }
+
+    /// Returns how many segments are sealed and not archived, with an archive.
     #[inline]
     pub(super) fn unarchived(&self, log: &Log<E>) -> u64 {
         self.unarchived.load(Ordering::Relaxed).wrapping_add(log.rolls())

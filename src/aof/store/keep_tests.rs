@@ -154,9 +154,9 @@ fn age_by_the_wall_clock_alone_keeps_what_has_expired() {
     fill(&aof, 200);
     env.set_wall(102 * HOUR);
     fill(&aof, 1);
-    aof.retain(Retention { age: Some(Duration::from_secs(3600)), bytes: None }).unwrap();
     env.set_wall(HOUR);
     env.plant("aof_ttl_uses_wall_only");
+    aof.retain(Retention { age: Some(Duration::from_secs(3600)), bytes: None }).unwrap();
     aof.shared.retain_once().unwrap();
     assert_eq!(aof.first_id(), 1, "the planted bug is seen");
     env.unplant();

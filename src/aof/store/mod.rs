@@ -15,6 +15,7 @@
 //! | `archiving` | the archive, if there is one |
 //! | `ledger` | which segments there are, here and in the archive |
 //! | `reading` | cursors |
+//! | `observe` | counters |
 //! | `errors` | errors of both threads on their way to a caller |
 //!
 //! **Invariants**
@@ -36,6 +37,7 @@ mod keep;
 #[cfg(test)]
 mod keep_tests;
 mod ledger;
+mod observe;
 mod pressure;
 mod reading;
 #[cfg(test)]
@@ -44,6 +46,7 @@ mod ticket;
 
 pub use config::{AofConfig, AofConfigBuilder, ArchiveConfig, FlushStrategy, Retention};
 pub use durable::{Changed, DurableWatch};
+pub use observe::PerformanceMetrics;
 pub use ticket::Ticket;
 
 use super::archive::rebuild::{self, ReconcileReport};
