@@ -4,7 +4,7 @@
 //! for each disk operation it makes, with the fault at that operation. The numbers of other projects' issues stand where a case
 //! was learned from them.
 
-use aidb::base::Result;
+use aidb::base::{ErrorKind, Result};
 use aidb::env::{Disk, DiskFile, Env, OpenMode, SyncKind};
 use aidb::lsm::{Durability, Engine, Options, WriteBatch, WriteOptions};
 use aidb_sim::{
@@ -224,6 +224,56 @@ fn a_full_disk_stops_writes_and_nothing_else() {
             assert_kept(&reopened(harness), &known);
         },
     );
+}
+
+/// The disk fills up while the engine runs, and is emptied again: no restart is needed, and nothing acknowledged is lost.
+#[test]
+fn a_full_disk_refuses_writes_and_the_same_handle_goes_on_once_there_is_room() {
+    const FILLER: &str = "/filler";
+    let fill = |env: &SimEnv| {
+        let file = env.disk().open(Path::new(FILLER), OpenMode::CreateNew).expect("the disk is well");
+        let free = env.disk().free_space(Path::new("/")).expect("the disk is well");
+        file.write_at(&vec![1; free as usize], 0).expect("there is as much");
+    };
+    let mut config = WorldConfig { schedule: Schedule::Calm, leak_check: false, ..WorldConfig::calm(1) };
+    config.plan = FaultPlan::Explicit(Vec::new());
+    config.faults.capacity_bytes = Some(400 << 10);
+    let outcome = run(&config, |harness| {
+        let known = Known::default();
+        let mine = known.clone();
+        let (exit, told) = process(harness, move |env| {
+            let db = open(env).expect("there is room");
+            for round in 0..4 {
+                for number in 0..8 {
+                    mine.put(&db, &format!("key {number}"), &format!("{round} {}", "x".repeat(100))).expect("room");
+                }
+                db.flush().expect("there is room");
+                fill(env);
+                let mut number = 0;
+                let refused = loop {
+                    number += 1;
+                    if let Err(error) = mine.put(&db, &format!("key {}", number % 8), &format!("full {round} {number}"))
+                    {
+                        break error;
+                    }
+                };
+                assert_eq!(refused.kind(), &ErrorKind::NoSpace);
+                assert_eq!(db.put("another", "value").unwrap_err().kind(), &ErrorKind::NoSpace);
+                assert_kept(&content(&db).expect("reads go on"), &mine);
+                env.disk().remove(Path::new(FILLER)).expect("the disk is well");
+                for number in 0..40 {
+                    let key = format!("key {}", number % 8);
+                    mine.put(&db, &key, &format!("again {round} {}", "y".repeat(100))).expect("there is room again");
+                }
+            }
+        });
+        assert!(told.is_some(), "the story ended early: {exit:?}");
+        assert_kept(&after_power_loss(harness, Loss { mode: LossMode::All, salt: 1 }), &known);
+    });
+    assert_eq!(outcome.violation, None);
+    for mark in ["aof.refused", "lsm.write_refused"] {
+        assert!(outcome.marks.contains(mark), "{mark} was not reached");
+    }
 }
 
 /// redb 4.2, Pebble 347d5dc77: the recovery is itself cut off, again and again.

@@ -511,6 +511,29 @@ fn seal_ends_a_segment_that_holds_something() {
 }
 
 #[test]
+fn a_prepared_spare_is_the_next_segment() {
+    let env = TestEnv::default();
+    let options = LogOptions { segment_bytes: 1 << 20, ..options() };
+    let (log, ..) = open_with(&env, options.clone()).unwrap();
+    env.set_room(Some(100_000));
+    let files = env.files();
+    assert_eq!(log.prepare_spare().unwrap_err().kind(), &ErrorKind::NoSpace);
+    assert_eq!((env.files(), log.poisoned().is_none()), (files, true));
+    env.set_room(None);
+    assert_eq!((log.prepare_spare().unwrap(), log.prepare_spare().unwrap()), (true, false));
+    append(&log, &[1; 100]).unwrap();
+    log.seal().unwrap();
+    // The whole segment is there already.
+    env.set_room(Some(0));
+    let all: Vec<Vec<u8>> = (0..20).map(|number| vec![number; 50_000]).collect();
+    append_synced(&log, &all);
+    assert_eq!(log.stats().recycled, 1);
+    env.lose_power();
+    env.set_room(None);
+    assert_eq!(open_with(&env, options).unwrap().1[1..], all);
+}
+
+#[test]
 fn r10_unknown_files_are_reported_and_left_alone() {
     let env = TestEnv::default();
     let (log, ..) = open(&env).unwrap();

@@ -190,7 +190,8 @@ impl DiskFile for StdFile {
         if from >= to {
             return Ok(());
         }
-        match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), from, to - from) {
+        let flags = rustix::fs::FallocateFlags::empty();
+        match rustix::io::retry_on_intr(|| rustix::fs::fallocate(&self.0, flags, from, to - from)) {
             // Some file systems cannot, and writing zeros does the same.
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => write_zeros(self, from, to),
             done => Ok(done?),
