@@ -3,6 +3,7 @@
 use super::{Common, Effort};
 use aidb_sim::campaign::{Mutant, mutants};
 use aidb_sim::check::checker;
+use aidb_sim::profile::Profile;
 use clap::Args;
 
 /// Switch each planted bug on and count the seeds until a checker notices
@@ -26,8 +27,10 @@ pub(crate) struct Command {
 
 impl Command {
     pub(crate) fn run(self) -> Result<bool, String> {
-        let profile = self.common.profile;
-        let bugs = profile.planted_bugs();
+        let mut bugs = self.common.profile.planted_bugs();
+        // What the log's own profile reaches alone is planted there.
+        let beside = if self.common.profile == Profile::Engine { aidb::aof::STORE_PLANTED_BUGS } else { &[] };
+        bugs.extend(beside);
         if let Some(name) = self.names.iter().find(|name| !bugs.iter().any(|(known, _)| known == name)) {
             return Err(format!("there is no planted bug '{name}'; `sim mutants --list` names them"));
         }
@@ -36,7 +39,12 @@ impl Command {
             return Ok(true);
         }
         let campaign = self.effort.campaign(std::collections::BTreeSet::new());
-        let found = mutants(&campaign, profile, &self.names, self.seeds, &tell);
+        let mut found = mutants(&campaign, self.common.profile, &self.names, self.seeds, &tell);
+        let wanted = |name: &&str| self.names.is_empty() || self.names.iter().any(|wanted| wanted == name);
+        let beside: Vec<String> = beside.iter().map(|(name, _)| *name).filter(wanted).map(str::to_owned).collect();
+        if !beside.is_empty() {
+            found.extend(mutants(&campaign, Profile::Aof, &beside, self.seeds, &tell));
+        }
         let count = found.iter().filter(|mutant| mutant.found.is_some()).count();
         println!("{count} of {} mutants found", found.len());
         Ok(count == found.len())

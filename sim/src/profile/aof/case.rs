@@ -342,7 +342,7 @@ impl Workload {
         let option = |change: fn(&mut AofOptions)| self.with(|of| change(&mut of.options));
         vec![
             self.with(|of| of.followers.clear()),
-            self.with(|of| drop(of.followers.pop())),
+            self.with(|of| _ = of.followers.pop()),
             option(|options| options.key = 0),
             option(|options| options.compression_level = None),
             option(|options| options.archive = false),

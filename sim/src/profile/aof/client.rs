@@ -100,7 +100,7 @@ impl Client {
             }
             Op::Pin { name, back } => self.pin(id, *name, *back),
             Op::Unpin { name } => {
-                self.shared.with(|state| drop(state.history.pins.remove(name)));
+                self.shared.with(|state| _ = state.history.pins.remove(name));
                 self.done(id, "unpin", self.aof.unpin(&pin_name(*name)).map(drop));
             }
             Op::Seal => drop(self.done(id, "seal", self.aof.seal().map(drop))),
@@ -273,7 +273,6 @@ impl Client {
         });
         match self.aof.truncate_before(id) {
             // A pin may hold it back; what is gone is gone for good.
-            Ok(_) if !super::later::MANIFEST => {}
             Ok(first) => self.shared.with(|state| state.history.first_min = state.history.first_min.max(first.min(id))),
             Err(error) => self.shared.trouble(|| format!("truncate_before in step {step}"), &error),
         }
@@ -286,7 +285,7 @@ impl Client {
             state.history.next_known().saturating_sub(back).max(1)
         });
         match self.aof.pin(&pin_name(name), id) {
-            Ok(()) => self.shared.with(|state| drop(state.history.pins.insert(name, id))),
+            Ok(()) => self.shared.with(|state| _ = state.history.pins.insert(name, id)),
             Err(error) if self.truncated(&error, id) => {}
             Err(error) => self.shared.trouble(|| format!("pin in step {step}"), &error),
         }

@@ -34,5 +34,3 @@ pub(super) struct Report {
     pub(super) faults: Vec<Fault>,
 }
 impl Later for Aof<SimEnv> {}
-
-pub(super) const MANIFEST: bool = false;

@@ -147,7 +147,7 @@ fn establish(env: &SimEnv, shared: &Shared, aof: &Aof<SimEnv>) -> bool {
     let peak = env.wall_peak_us();
     let judged = shared.with(|state| {
         let first_retained = retained(&state.history, &state.limits, peak);
-        let manifest_kept = state.manifest_kept && super::later::MANIFEST;
+        let manifest_kept = state.manifest_kept;
         let rules = Rules { stop: state.stop.unwrap_or(Stop::Close), damaged: false, manifest_kept, first_retained };
         state.counts.recoveries += 1;
         let judged = aof_recovery::check(&state.history, &recovered, rules).or_else(|fault| {
@@ -163,7 +163,7 @@ fn establish(env: &SimEnv, shared: &Shared, aof: &Aof<SimEnv>) -> bool {
             history.known = known;
             history.open.clear();
             (history.durable, history.written) = (recovered.next_id, recovered.next_id);
-            history.first_min = if manifest_kept { recovered.first_id } else { 1 };
+            history.first_min = recovered.first_id;
             history.first_max = history.first_max.max(recovered.first_id);
             if !manifest_kept {
                 history.fence = 0;
