@@ -79,8 +79,10 @@ pub struct History {
     pub first_max: u64,
     /// The highest fence that was acknowledged.
     pub fence: u64,
-    /// Pins by name: the id, once acknowledged.
+    /// Pins by name: the id, once acknowledged and as long as nobody moves or removes it.
     pub pins: BTreeMap<u8, u64>,
+    /// For each name of a pin: how many calls about it there were, and how many are under way.
+    pin_calls: BTreeMap<u8, (u64, u64)>,
     clock: Time,
 }
 
@@ -100,6 +102,30 @@ impl History {
     pub fn promise(&mut self, next: u64) {
         self.durable = self.durable.max(next);
         self.written = self.written.max(next);
+    }
+
+    /// Notes that a pin is being set or taken away: until the answer nothing is sure of it. Returns the call's number.
+    pub fn pin_called(&mut self, name: u8) -> u64 {
+        self.pins.remove(&name);
+        let (calls, running) = self.pin_calls.entry(name).or_default();
+        (*calls, *running) = (*calls + 1, *running + 1);
+        *calls
+    }
+
+    /// Notes the answer to call `number`: `set` is where the pin is now, if that is known. Calls beside each other prove nothing.
+    pub fn pin_returned(&mut self, name: u8, number: u64, set: Option<u64>) {
+        let (calls, running) = self.pin_calls.entry(name).or_default();
+        let alone = *calls == number && *running == 1;
+        *running -= 1;
+        match set.filter(|_| alone) {
+            Some(id) => self.pins.insert(name, id),
+            None => self.pins.remove(&name),
+        };
+    }
+
+    /// Forgets the calls of a process that is gone.
+    pub fn pins_settled(&mut self) {
+        self.pin_calls.clear();
     }
 
     /// Returns the lowest pin.

@@ -66,6 +66,16 @@ pub fn check(history: &History, recovered: &Recovered, rules: Rules) -> Result<B
     let mut known = BTreeMap::new();
     let mut answered: BTreeMap<StepId, (u64, u32)> = BTreeMap::new();
     for got in &recovered.records {
+        if got.id < history.first_min {
+            // Truncated once, and back with the loss of the manifest: what it was is forgotten, but it says so itself.
+            let none = Stamp { step: StepId::MAX, index: 0, bytes: 0 };
+            let stamp = decode(&got.bytes).unwrap_or(none);
+            if encode(stamp) != got.bytes {
+                return Err(Fault::Wrong(format!("id {} was truncated and is back as something else", got.id)));
+            }
+            known.insert(got.id, Known { stamp, lsn: got.lsn, ts: got.ts, tag: got.tag });
+            continue;
+        }
         history.judge(got).map_err(Fault::Wrong)?;
         let stamp = match history.known.get(&got.id) {
             Some(known) => known.stamp,
@@ -84,7 +94,7 @@ pub fn check(history: &History, recovered: &Recovered, rules: Rules) -> Result<B
 
 fn front(history: &History, recovered: &Recovered, rules: Rules) -> Result<(), Fault> {
     let first = recovered.first_id;
-    if rules.manifest_kept && first < history.first_min {
+    if rules.manifest_kept && !rules.damaged && first < history.first_min {
         return Err(Fault::Front(format!("the log begins with id {first}; up to {} was truncated", history.first_min)));
     }
     let pinned = if rules.manifest_kept { history.pinned() } else { u64::MAX };

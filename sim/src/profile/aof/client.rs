@@ -100,8 +100,9 @@ impl Client {
             }
             Op::Pin { name, back } => self.pin(id, *name, *back),
             Op::Unpin { name } => {
-                self.shared.with(|state| _ = state.history.pins.remove(name));
+                let call = self.shared.with(|state| state.history.pin_called(*name));
                 self.done(id, "unpin", self.aof.unpin(&pin_name(*name)).map(drop));
+                self.shared.with(|state| state.history.pin_returned(*name, call, None));
             }
             Op::Seal => drop(self.done(id, "seal", self.aof.seal().map(drop))),
             Op::Flush => self.flush(id),
@@ -279,15 +280,15 @@ impl Client {
     }
 
     fn pin(&self, step: StepId, name: u8, back: u64) {
-        // A pin of the same name moves: until the answer nothing is sure.
-        let id = self.shared.with(|state| {
-            state.history.pins.remove(&name);
-            state.history.next_known().saturating_sub(back).max(1)
+        let (id, call) = self.shared.with(|state| {
+            let id = state.history.next_known().saturating_sub(back).max(1);
+            (id, state.history.pin_called(name))
         });
-        match self.aof.pin(&pin_name(name), id) {
-            Ok(()) => self.shared.with(|state| _ = state.history.pins.insert(name, id)),
-            Err(error) if self.truncated(&error, id) => {}
-            Err(error) => self.shared.trouble(|| format!("pin in step {step}"), &error),
+        let pinned = self.aof.pin(&pin_name(name), id);
+        self.shared.with(|state| state.history.pin_returned(name, call, pinned.is_ok().then_some(id)));
+        match pinned {
+            Err(error) if !self.truncated(&error, id) => self.shared.trouble(|| format!("pin in step {step}"), &error),
+            _ => {}
         }
     }
 

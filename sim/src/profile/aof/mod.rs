@@ -242,6 +242,8 @@ fn survived(harness: &mut Harness, shared: &Shared, exit: Exit) -> bool {
     let sync_failures = fired.iter().filter(may_fail_syncs).count();
     let damaged = !harness.damage().is_empty();
     let (violation, unavailable) = shared.with(|state| {
+        // Damage may look like the torn end of the manifest, which then says what it said before.
+        state.manifest_kept &= !damaged;
         if let Exit::Crashed { power } = exit {
             state.stop = state.stop.max(Some(if power { Stop::Power } else { Stop::Process }));
         }

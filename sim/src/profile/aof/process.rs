@@ -161,6 +161,7 @@ fn establish(env: &SimEnv, shared: &Shared, aof: &Aof<SimEnv>) -> bool {
         judged.map(|known| {
             let history = &mut state.history;
             history.known = known;
+            history.pins_settled();
             history.open.clear();
             (history.durable, history.written) = (recovered.next_id, recovered.next_id);
             history.first_min = recovered.first_id;
