@@ -6,6 +6,8 @@
 //! `cargo +nightly fuzz run NAME fuzz/corpus/NAME corpus/fuzz/NAME`.
 
 pub mod config;
+pub mod index;
+pub mod life;
 pub mod log;
 pub mod manifest;
 pub mod memory;
@@ -23,6 +25,8 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("resp_request", resp::request),
     ("wal_batch", wal::batch),
     ("aof_segment", log::segment),
+    ("aof_index", index::footer),
+    ("aof_manifest", life::manifest),
     ("aof_object", object::object),
     ("sst_block", table::block),
     ("sst_filter", table::filter),

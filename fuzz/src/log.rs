@@ -3,10 +3,15 @@
 //!
 //! An input of [`segment`] is one flag byte, the 256 header bytes that mean something, then frames. Flag 1 gives the header,
 //! flag 2 each frame header, a good checksum, so that the fuzzer gets past them. Flag 4 puts the second half of the frames in
-//! a second segment.
+//! a second segment. Flag 8 encrypts: the segments get a key, and with flag 2 the tagged frames are sealed with it. Flag 16
+//! keeps an index, so that segments end with a footer.
 
 use super::memory::MemoryEnv;
-use aidb::aof::format::{FRAME_BYTES, FrameHeader, HEADER_BYTES, HEADER_CHECKED_BYTES, SegmentHeader, may_be_frame};
+use super::object::ring;
+use aidb::aof::crypt::{SegmentKey, assign_key};
+use aidb::aof::format::{
+    FRAME_BYTES, FrameHeader, HEADER_BYTES, HEADER_CHECKED_BYTES, SegmentHeader, TAG_BYTES, may_be_frame,
+};
 use aidb::aof::names::segment_name;
 use aidb::aof::{Append, Appended, FrameKind, Log, LogOptions, Lsn};
 use aidb::base::checksum::crc32c;
@@ -24,28 +29,36 @@ pub fn segment(input: &[u8]) {
     }
     let env = MemoryEnv::default();
     let dir = Path::new("/log");
-    let decoded = SegmentHeader::decode(&header).ok();
+    let keys = (flags & 8 != 0).then(ring);
+    let options = LogOptions { segment_bytes: 8192, index: flags & 16 != 0, keys, ..LogOptions::default() };
+    let mut decoded = SegmentHeader::decode(&header).ok();
+    let mut key = None;
+    if let (Some(decoded), Some(_)) = (&mut decoded, &options.keys) {
+        key = assign_key(options.keys.as_ref(), decoded);
+        header = decoded.encode();
+    }
     let mut frames = frames.to_vec();
     let (number, base) = decoded.map_or((1, 0), |header| (header.segment_no, header.base_lsn));
     if let Some(header) = decoded.filter(|_| flags & 2 != 0) {
-        fix_frames(&header, &mut frames);
+        fix_frames(&header, key.as_ref(), &mut frames);
     }
     if flags & 4 != 0 {
         let second = frames.split_off(frames.len() / 16 * 8);
-        let next = SegmentHeader {
+        let mut next = SegmentHeader {
             segment_no: number.saturating_add(1),
             base_lsn: base.saturating_add(frames.len() as u64),
             ..decoded.unwrap_or_default()
         };
         let mut second = second;
+        let key = assign_key(options.keys.as_ref(), &mut next);
         if flags & 2 != 0 {
-            fix_frames(&next, &mut second);
+            fix_frames(&next, key.as_ref(), &mut second);
         }
         env.put(&dir.join(segment_name(next.segment_no)), [next.encode(), second].concat());
     }
     header.resize(HEADER_BYTES, 0);
     env.put(&dir.join(segment_name(number)), [header, frames].concat());
-    open_twice(&env, dir);
+    open_twice(&env, dir, &options);
 }
 
 fn headers(bytes: &[u8]) {
@@ -69,15 +82,19 @@ fn fix_segment_header(header: &mut [u8]) {
 }
 
 /// Gives good checksums to the chain of frames at the start of `frames`, as far as their fields make sense.
-fn fix_frames(header: &SegmentHeader, frames: &mut [u8]) {
+fn fix_frames(header: &SegmentHeader, key: Option<&SegmentKey>, frames: &mut [u8]) {
     let mut at = 0;
     while let Some(Ok(mut frame)) = frames.get(at..).map(FrameHeader::decode_unchecked) {
-        let Some(payload) = frames.get(at + FRAME_BYTES..).and_then(|rest| rest.get(..frame.stored_bytes() as usize))
-        else {
+        let stored_bytes = frame.stored_bytes() as usize;
+        let Some(stored) = frames.get_mut(at + FRAME_BYTES..).and_then(|rest| rest.get_mut(..stored_bytes)) else {
             return;
         };
-        frame.payload_crc = crc32c(&[], &[payload]);
         let Some(lsn) = header.base_lsn.checked_add(at as u64) else { return };
+        if let (Some(key), true) = (key, frame.tagged) {
+            let (payload, tag) = stored.split_at_mut(stored_bytes - TAG_BYTES);
+            tag.copy_from_slice(&key.seal_frame(&frame, lsn, payload));
+        }
+        frame.payload_crc = crc32c(&[], &[stored]);
         frames[at..at + FRAME_BYTES].copy_from_slice(&frame.encode(&header.place(lsn)));
         at += frame.frame_bytes() as usize;
     }
@@ -85,10 +102,9 @@ fn fix_frames(header: &SegmentHeader, frames: &mut [u8]) {
 
 type Kept = (Lsn, Lsn, FrameKind, u16, u64, u32, Vec<u8>);
 
-fn open(env: &MemoryEnv, dir: &Path) -> aidb::Result<(Log<MemoryEnv>, Vec<Kept>)> {
-    let options = LogOptions { segment_bytes: 8192, ..LogOptions::default() };
+fn open(env: &MemoryEnv, dir: &Path, options: &LogOptions) -> aidb::Result<(Log<MemoryEnv>, Vec<Kept>)> {
     let mut frames: Vec<Kept> = Vec::new();
-    let (log, report) = Log::open(env.clone(), dir, options, &mut |frame| {
+    let (log, report) = Log::open(env.clone(), dir, options.clone(), &mut |frame| {
         let (lsn, end, kind, payload) = (frame.lsn, frame.end, frame.kind, frame.payload.to_vec());
         frames.push((lsn, end, kind, frame.count, frame.first_id, frame.tag, payload));
         Ok(())
@@ -99,8 +115,8 @@ fn open(env: &MemoryEnv, dir: &Path) -> aidb::Result<(Log<MemoryEnv>, Vec<Kept>)
     Ok((log, frames))
 }
 
-fn open_twice(env: &MemoryEnv, dir: &Path) {
-    let Ok((log, mut frames)) = open(env, dir) else { return };
+fn open_twice(env: &MemoryEnv, dir: &Path, options: &LogOptions) {
+    let Ok((log, mut frames)) = open(env, dir, options) else { return };
     assert_eq!(log.durable(), log.end(), "what was recovered is durable");
     let parts: &[&[u8]] = &[b"one ", b"more"];
     let append = Append { kind: FrameKind::Data, count: 2, first_id: Some(9), tag: 7, parts };
@@ -110,7 +126,7 @@ fn open_twice(env: &MemoryEnv, dir: &Path) {
     log.sync_to(end).expect("a disk without faults");
     frames.push((start, end, append.kind, append.count, first_id, append.tag, parts.concat()));
     drop(log);
-    let (log, again) = open(env, dir).expect("a log opens again");
+    let (log, again) = open(env, dir, options).expect("a log opens again");
     assert_eq!(again, frames, "what was recovered and appended is there");
     log.close().expect("a disk without faults");
 }

@@ -120,6 +120,37 @@ fn object_seeds() {
     }
 }
 
+/// Footers, encrypted segments and manifests, cut out of the golden files.
+fn log_v2_seeds() {
+    for (name, flags) in [("segment_footer", [0, 3, 16, 19]), ("segment_encrypted", [8, 10, 24, 26])] {
+        let file = fs::read(super::golden_log::v2(&format!("{name}.log"))).unwrap();
+        let end = file.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        let end = end.next_multiple_of(8);
+        for flags in flags {
+            seed("aof_segment", &format!("{name}_{flags}"), &[&[flags], &file[..256], &file[4096..end]].concat());
+        }
+        let length = u32::from_le_bytes(file[end - 4..end].try_into().unwrap()) as usize;
+        seed("aof_index", name, &[&[0; 8], &file[end - length..end]].concat());
+        seed("aof_index", &format!("{name}_cut"), &[&[0; 8], &file[end - length..end - 8]].concat());
+    }
+    let file = fs::read(super::golden_log::v2("manifest.log")).unwrap();
+    let (mut at, mut commits) = (4096, Vec::new());
+    while let Some(length) = file.get(at + 8..at + 12).map(|len| u32::from_le_bytes(len.try_into().unwrap()) as usize) {
+        if length == 0 {
+            break;
+        }
+        let payload = &file[at + 40..at + 40 + length];
+        // Marks say nothing, and an input has lengths of one byte.
+        if file[at + 14] != 2 && length < 256 {
+            seed("aof_manifest", &format!("commit_{at}"), payload);
+            commits.extend_from_slice(&[&[length as u8], payload].concat());
+        }
+        at += (40 + length).next_multiple_of(8);
+    }
+    seed("aof_manifest", "golden", &commits);
+    seed("aof_manifest", "golden_cut", &commits[..commits.len() - 3]);
+}
+
 fn record_seeds() {
     let text = String::from_utf8(golden("command_records.txt")).unwrap();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -139,6 +170,7 @@ fn every_fuzz_seed_holds_the_properties_of_its_target() {
         assembled_tables();
         log_seeds();
         object_seeds();
+        log_v2_seeds();
         record_seeds();
         let manifest = golden("MANIFEST-000003");
         seed("manifest", "golden", &manifest);
