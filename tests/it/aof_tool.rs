@@ -193,7 +193,8 @@ fn sealed_segments_are_archived_to_a_directory() {
     let done = good(&["archive", &log, "--to", &target, "--seal", "--level", "3"], b"");
     assert!(done.ends_with(&format!(" segments are archived in {target}\n")), "{done}");
     assert_eq!(segments(&log).len(), 2, "one archived segment stays, and the one being written");
-    assert_eq!(good(&["append", &log, "--print-ids"], b"x\n"), "501\n");
+    assert!(refused(&["append", &log], b"x\n").contains("archive is not configured"));
+    assert_eq!(good(&["append", &log, "--archive", &target, "--print-ids"], b"x\n"), "501\n");
     assert!(refused(&["archive", "/no/such/directory", "--to", &target], b"").contains("/no/such/directory"));
     if cfg!(not(feature = "s3")) {
         assert!(refused(&["archive", &log, "--to", "s3://bucket/logs"], b"").contains("--features s3"));

@@ -99,7 +99,7 @@ impl Subject for Ours {
     }
 
     fn syncs(&self) -> Option<u64> {
-        None
+        Some(self.0.flush_metrics().total_flushes)
     }
 
     fn close(self: Box<Self>) -> Result<()> {

@@ -4,7 +4,7 @@
 
 use super::Output;
 use super::place::{Place, words};
-use aidb::aof::{Aof, AofConfig, FlushStrategy, Ticket};
+use aidb::aof::{Aof, AofConfig, ArchiveConfig, FlushStrategy, Ticket};
 use aidb::env::StdEnv;
 use clap::{Args, ValueEnum};
 use std::io::{BufRead, Read};
@@ -43,6 +43,12 @@ pub(crate) struct Options {
     /// Prints the id of each record once it is appended, with --wait once it is durable.
     #[arg(long)]
     print_ids: bool,
+    /// The archive of a log that has one, a directory or s3://BUCKET/PREFIX.
+    #[arg(long, value_name = "TARGET")]
+    archive: Option<String>,
+    /// What all keys in the archive begin with.
+    #[arg(long, default_value = "aidb")]
+    prefix: String,
     /// Bytes of a segment file [default: the log's].
     #[arg(long)]
     segment_bytes: Option<u64>,
@@ -94,6 +100,10 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
     }
     if let Some(bytes) = options.segment_bytes {
         config = config.segment_bytes(bytes);
+    }
+    if let Some(target) = &options.archive {
+        let archive = ArchiveConfig::new(super::archive::storage(target)?);
+        config = config.archive(ArchiveConfig { prefix: options.prefix.clone(), ..archive });
     }
     let config = config.build().map_err(words)?;
     let (aof, _) = Aof::open(StdEnv, &options.place.dir, config).map_err(words)?;

@@ -81,7 +81,8 @@ fn archive_all(aof: &Aof, seal: bool) -> Result<(), String> {
     Ok(())
 }
 
-fn storage(target: &str) -> Result<Arc<dyn ArchiveStorage>, String> {
+/// Returns the store at `target`.
+pub(super) fn storage(target: &str) -> Result<Arc<dyn ArchiveStorage>, String> {
     match target.strip_prefix("s3://") {
         Some(place) => s3(place),
         None => Ok(Arc::new(FilesystemArchiveStorage::new(StdEnv, target).map_err(words)?)),
