@@ -39,6 +39,8 @@ impl Complaint {
         let class = match error.kind() {
             ErrorKind::Corruption { file, .. } if !file.as_os_str().is_empty() => Class::Damage,
             ErrorKind::Io | ErrorKind::NoSpace | ErrorKind::Poisoned => Class::Disk,
+            // Something that must be there is gone.
+            ErrorKind::NotFound => Class::Damage,
             ErrorKind::Remote => Class::Archive,
             ErrorKind::WouldBlock => Class::Limit,
             _ => Class::Never,

@@ -73,6 +73,7 @@ fn serve_once(env: &SimEnv, shared: &Shared) -> bool {
         join.join();
     }
     if shared.failed() {
+        leave(shared, &aof, true);
         return true;
     }
     let done = shared.with(|state| {
