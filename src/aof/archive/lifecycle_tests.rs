@@ -49,9 +49,7 @@ fn open_with(env: &TestEnv, storage: &Arc<TestStorage>, keys: Option<KeyRing>) -
     let remote = Remote::new(env.clone(), storage.clone(), keys.clone(), manifest.clone(), 1 << 20);
     let archiver =
         Archiver::new(env.clone(), DIR.into(), log.clone(), manifest.clone(), remote.clone(), options(keys))?;
-    let store = Store { env: env.clone(), log, manifest, remote, archiver, report };
-    store.drop_local()?;
-    Ok(store)
+    Ok(Store { env: env.clone(), log, manifest, remote, archiver, report })
 }
 
 fn open(env: &TestEnv, storage: &Arc<TestStorage>) -> Result<Store> {
@@ -353,6 +351,18 @@ fn truncated_segments_leave_the_archive_oldest_first_when_nobody_reads_them() {
     assert_eq!(storage.keys(), store.archived_keys());
     assert_eq!((storage.keys().len(), store.archiver.stats().remote_deleted), (5, 3));
     assert_eq!(store.ids().unwrap(), Vec::from_iter(18..=42));
+}
+
+#[test]
+fn a_truncation_that_was_cut_off_is_finished() {
+    let (env, storage) = new();
+    let store = open(&env, &storage).unwrap();
+    store.append(22).unwrap();
+    store.manifest.commit(&[Edit::FirstId(12)]).unwrap();
+    drop(store);
+    let store = open(&env, &storage).unwrap();
+    assert_eq!(store.local().first(), Some(&3));
+    assert_eq!(store.ids().unwrap(), Vec::from_iter(12..=22));
 }
 
 #[test]

@@ -17,7 +17,8 @@
 //! whole, which is read to find out: the others were never finished. Numbers below the first gap are named and left alone. The
 //! first id, the fence and the pins are lost with the manifest; records that were truncated and not yet deleted come back.
 //!
-//! **Invariant:** nothing is deleted here but temporary files, and local files of archived segments in front of a hole.
+//! **Invariant:** nothing is deleted here but temporary files, local files of truncated segments, and of archived ones in
+//! front of a hole.
 
 use super::object::ObjectReader;
 use super::upload::{log_prefix, segment_of_key, verify, with_status};
@@ -159,6 +160,10 @@ impl<E: Env> Prepared<E> {
         let state = self.manifest.state();
         let archived = state.kept().filter(|entry| entry.status >= SegmentStatus::Archived);
         report.archived_segments = archived.count() as u64;
+        // A crash may have come between a truncation and what it drops.
+        if let Some(needed) = segments.iter().rev().find(|segment| segment.base_id <= state.first_id) {
+            log.truncate_before(needed.base_lsn)?;
+        }
         let is_needed = |entry: &SegmentEntry| entry.number < oldest.number;
         if source.is_none() && state.kept().any(is_needed) {
             let what = "archive is not configured, and segments of this log are in one";
