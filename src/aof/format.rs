@@ -71,7 +71,7 @@
 //! bytes 1 and whose segment's salt is sixteen bytes 2, all before it durable:
 //! `2633610b 4cbb719a 05000000 0100 01 00 0700000000000000 40420f0000000000 00000000 03000000 68656c6c6f 000000`.
 
-use crate::base::checksum::crc32c;
+use crate::base::checksum::{crc32c, locate_crc32c};
 use crate::base::coding::{get_u16, get_u32, get_u64};
 use std::fmt;
 
@@ -302,6 +302,24 @@ impl SegmentHeader {
         Ok(header)
     }
 
+    /// Returns the header that differs from `bytes` in one byte and passes its checksum, with the offset of that byte, if
+    /// there is exactly one: for tools that look at damage.
+    pub fn repair(bytes: &[u8]) -> Option<(usize, SegmentHeader)> {
+        let checked = bytes.get(..HEADER_CHECKED_BYTES)?;
+        let (stored, found) = (get_u32(checked, 0)?, crc32c(&[], &[&checked[4..]]));
+        let changed = (stored ^ found).to_le_bytes();
+        let in_checksum = changed.iter().enumerate().filter(|(_, mask)| **mask != 0).map(|(at, mask)| (at, *mask));
+        let in_checksum = if in_checksum.clone().count() == 1 { in_checksum.collect() } else { Vec::new() };
+        let in_fields = locate_crc32c(stored, found, HEADER_CHECKED_BYTES - 4);
+        let candidates = in_checksum.into_iter().chain(in_fields.into_iter().map(|flip| (flip.at + 4, flip.mask)));
+        let mut repaired = candidates.filter_map(|(at, mask)| {
+            let mut bytes = checked.to_vec();
+            bytes[at] ^= mask;
+            Some((at, SegmentHeader::decode(&bytes).ok()?))
+        });
+        repaired.next().filter(|_| repaired.next().is_none())
+    }
+
     /// Checks that a frame which decoded may be in this segment.
     ///
     /// # Errors
@@ -339,6 +357,9 @@ pub struct Place {
 }
 
 impl Place {
+    /// Bytes that a checksum covers before those of the frame.
+    const BYTES: usize = 40;
+
     fn crc(&self, header: &[u8; FRAME_BYTES]) -> u32 {
         let mut covered = [0; 40 + FRAME_BYTES - 4];
         covered[..16].copy_from_slice(&self.log_id);
@@ -416,6 +437,31 @@ impl FrameHeader {
             return Err(Fault::HeaderChecksum);
         }
         FrameHeader::decode_unchecked(header)
+    }
+
+    /// Returns the headers that differ from `bytes` in one byte and pass their checksum at `place`, each with the offset of
+    /// that byte: for tools that look at damage.
+    pub fn repairs(bytes: &[u8], place: &Place) -> Vec<(usize, FrameHeader)> {
+        let Some(header) = bytes.first_chunk::<FRAME_BYTES>() else { return Vec::new() };
+        let (stored, found) = (get_u32(header, 0).unwrap_or(0), place.crc(header));
+        let mut repaired = Vec::new();
+        let mut consider = |at: usize, mask: u8| {
+            let mut bytes = *header;
+            bytes[at] ^= mask;
+            if let Ok(header) = FrameHeader::decode(&bytes, place) {
+                repaired.push((at, header));
+            }
+        };
+        let changed = (stored ^ found).to_le_bytes();
+        if changed.iter().filter(|byte| **byte != 0).count() == 1 {
+            changed.iter().enumerate().for_each(|(at, mask)| consider(at, *mask));
+        }
+        for flip in locate_crc32c(stored, found, Place::BYTES + FRAME_BYTES - 4) {
+            if let Some(at) = flip.at.checked_sub(Place::BYTES) {
+                consider(at + 4, flip.mask);
+            }
+        }
+        repaired
     }
 
     /// Reads a header's fields without its checksum: for tools that look at damage.

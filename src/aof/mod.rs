@@ -21,6 +21,7 @@
 //! | `chain` | the segments in order, as readers see them |
 //! | `lookup` | where in a segment to begin |
 //! | `cursor` | records in order |
+//! | `verify` | every byte looked at |
 //! | `joined` | archived segments before local ones |
 //! | `readers` | cursors and open segments, counted |
 //! | `recovery` | opening |
@@ -77,6 +78,7 @@ mod test_env;
 #[cfg(test)]
 mod tests;
 pub mod types;
+pub mod verify;
 pub mod watch;
 mod write;
 
