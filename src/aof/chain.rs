@@ -11,6 +11,7 @@
 //! - What is visible only grows; what is truncated stays so.
 
 use super::log::Log;
+use super::names::segment_name;
 use super::read::SegmentReader;
 use super::segment::{Closed, Segments};
 use super::types::{Find, Lsn};
@@ -33,6 +34,8 @@ pub struct Span {
     pub base_id: u64,
     /// No later than its first frame's time, microseconds since 1970.
     pub base_ts: u64,
+    /// This life of its file, or zeros if that is not known.
+    pub salt: [u8; 16],
 }
 
 /// Which segment to look for.
@@ -228,6 +231,7 @@ impl Closed {
             end_lsn: Some(Lsn(self.end_lsn)),
             base_id: self.header.base_id,
             base_ts: self.header.base_ts,
+            salt: self.header.salt,
         }
     }
 }
@@ -244,6 +248,7 @@ impl<E: Env> Segments<E> {
             end_lsn: None,
             base_id: active.base_id,
             base_ts: active.base_ts,
+            salt: active.salt,
         });
         let span = |index: usize| match (self.closed.get(index), active) {
             (Some(closed), _) => closed.span(),
@@ -264,13 +269,16 @@ impl<E: Env> Segments<E> {
         let reader = match existing {
             Some(reader) => reader,
             None => {
-                let reader = Arc::new(SegmentReader::open_local(
-                    &self.env,
-                    &self.dir,
-                    number,
-                    span.end_lsn,
-                    self.keys.as_ref(),
-                )?);
+                let opened = SegmentReader::open_local(&self.env, &self.dir, number, span.end_lsn, self.keys.as_ref());
+                let reader = Arc::new(opened.map_err(|error| match error.kind() {
+                    // Under the lock nobody can have dropped it.
+                    ErrorKind::NotFound => Error::corruption(
+                        &self.dir.join(segment_name(number)),
+                        0,
+                        "the segment is missing: somebody has removed it",
+                    ),
+                    _ => error,
+                })?);
                 self.readers.retain(|_, reader| reader.strong_count() > 0);
                 self.readers.insert(number, Arc::downgrade(&reader));
                 reader

@@ -5,7 +5,7 @@
 
 use super::chain::At;
 use super::format::FrameKind;
-use super::index::{IndexEntry, SparseIndex};
+use super::index::{IndexEntry, SegmentIndex, SparseIndex};
 use super::read::ReadAt;
 use super::scan::FrameReader;
 use crate::base::{Error, Result};
@@ -19,6 +19,11 @@ pub(super) struct Lookup {
 }
 
 impl Lookup {
+    /// Takes what a footer holds.
+    pub(super) fn new(index: SegmentIndex) -> Lookup {
+        Lookup { max_ts: index.last_ts, index: index.sparse }
+    }
+
     /// Reads all frames of a segment.
     ///
     /// # Errors

@@ -21,6 +21,7 @@
 //! | `chain` | the segments in order, as readers see them |
 //! | `lookup` | where in a segment to begin |
 //! | `cursor` | records in order |
+//! | `view` | a directory that another process writes |
 //! | `verify` | every byte looked at |
 //! | `joined` | archived segments before local ones |
 //! | `readers` | cursors and open segments, counted |
@@ -79,6 +80,7 @@ mod test_env;
 mod tests;
 pub mod types;
 pub mod verify;
+pub mod view;
 pub mod watch;
 mod write;
 
@@ -91,9 +93,11 @@ pub use log::Log;
 pub use manifest::{SegmentEntry, SegmentStatus};
 pub use metrics::{Distribution, FlushCause, FlushControllerMetrics};
 pub use store::{
-    Aof, AofConfig, AofConfigBuilder, ArchiveConfig, DurableWatch, FlushStrategy, PerformanceMetrics, Retention, Ticket,
+    Aof, AofConfig, AofConfigBuilder, AofReader, ArchiveConfig, DurableWatch, FlushStrategy, PerformanceMetrics,
+    Retention, Ticket,
 };
 pub use types::{Append, Appended, Find, Frame, LogOptions, LogStats, Lsn, RecoveryReport, SegmentInfo};
+pub use verify::{Damage, VerifyReport};
 
 /// Coverage marks of this floor; a campaign that never reaches one of them fails.
 pub const MARKS: &[&str] = &[

@@ -9,8 +9,10 @@
 //! **Invariant:** bytes before the end of a sealed segment, or before what is written of the active one, never change as
 //! long as a reader is held.
 
+use super::chain::Span;
 use super::crypt::{KeyRing, SegmentKey, segment_key};
-use super::format::{Fault, HEADER_BYTES, SegmentHeader};
+use super::format::{Fault, FrameKind, HEADER_BYTES, SegmentHeader};
+use super::index::format::{FOOTER_LEN_BYTES, Footer, footer_start};
 use super::lookup::Lookup;
 use super::names::segment_name;
 use super::scan::FrameReader;
@@ -105,7 +107,10 @@ pub(super) struct LocalFile<E: Env> {
 impl<E: Env> LocalFile<E> {
     pub(super) fn open(env: &E, path: &Path) -> Result<LocalFile<E>> {
         let opened = env.disk().open(path, OpenMode::Read).and_then(|file| Ok((file.len()?, file)));
-        let (bytes, file) = opened.map_err(|error| Error::io("open", path, error))?;
+        let (bytes, file) = opened.map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Error::not_found(format_args!("{} is not there", path.display())),
+            _ => Error::io("open", path, error),
+        })?;
         Ok(LocalFile { file, path: path.to_path_buf(), bytes })
     }
 }
@@ -181,6 +186,11 @@ impl<E: Env> SegmentReader<E> {
         &self.header
     }
 
+    /// Returns true if this is the file that `span` tells of, not one that was replaced by another of the same number.
+    pub(super) fn is_of(&self, span: &Span) -> bool {
+        span.salt == [0; 16] || span.salt == self.header.salt
+    }
+
     /// Returns where the segment ends, or none while it is being written.
     pub fn end_lsn(&self) -> Option<Lsn> {
         let end = self.end.load(Ordering::Acquire);
@@ -204,6 +214,28 @@ impl<E: Env> SegmentReader<E> {
         FrameReader::new(&self.env, self.clone(), &self.header, u64::MAX, from, limit).with_key(self.key.clone())
     }
 
+    /// Returns the footer of the segment, which ends at `end`, and where its frame begins; none if it has none that is good.
+    ///
+    /// # Errors
+    /// As [`ReadAt::read_at`].
+    pub(super) fn footer(self: &Arc<Self>, end: Lsn) -> Result<Option<(Lsn, Footer)>> {
+        let mut last = [0; FOOTER_LEN_BYTES];
+        let stop = self.offset(end);
+        if self.source.read_at(&mut last, stop.saturating_sub(FOOTER_LEN_BYTES as u64))? < last.len() {
+            return Ok(None);
+        }
+        let start = footer_start(last, stop).filter(|start| *start >= HEADER_BYTES as u64);
+        let Some(start) = start else { return Ok(None) };
+        let from = self.header.base_lsn + (start - HEADER_BYTES as u64);
+        let mut frames = self.frames(from, end.0);
+        Ok(match frames.advance()? {
+            Some(Ok(header)) if header.kind == FrameKind::Footer => {
+                Footer::decode(frames.payload(), self.header.base_lsn).ok().map(|footer| (Lsn(from), footer))
+            }
+            _ => None,
+        })
+    }
+
     /// Returns the sparse index of the segment, which ends at `end`.
     ///
     /// # Errors
@@ -212,7 +244,12 @@ impl<E: Env> SegmentReader<E> {
         if let Some(lookup) = &*self.lookup.lock() {
             return Ok(lookup.clone());
         }
-        let built = Arc::new(Lookup::scan(&mut self.frames(self.header.base_lsn, end.0))?);
+        let from_footer = self.footer(end)?.map(|(_, footer)| Lookup::new(footer.index));
+        let built = match from_footer {
+            Some(lookup) => lookup,
+            None => Lookup::scan(&mut self.frames(self.header.base_lsn, end.0))?,
+        };
+        let built = Arc::new(built);
         // Two threads may have built it: they agree.
         Ok(self.lookup.lock().get_or_insert(built).clone())
     }

@@ -159,7 +159,7 @@ impl<E: Env> Chain<E> for Readers<E> {
     }
 
     fn open(&self, span: &Span) -> Result<Arc<SegmentReader<E>>> {
-        let known = self.table.lock().get(span.number);
+        let known = self.table.lock().get(span.number).filter(|reader| reader.is_of(span));
         let reader = match known {
             Some(reader) => {
                 self.hits.fetch_add(1, Ordering::Relaxed);

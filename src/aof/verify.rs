@@ -13,11 +13,13 @@
 //! The latter are counted as torn bytes.
 
 use super::format::{ALIGN, FRAME_BYTES, Fault as Bad, FrameHeader, FrameKind, HEADER_BYTES, SegmentHeader};
+use super::index::format::Footer;
+use super::index::{Noted, SegmentIndex};
 use super::names::{Listing, segment_name};
 use super::read::{LocalFile, ReadAt};
 use super::scan::scan_behind;
 use super::segment::frame_place;
-use crate::base::checksum::{crc32c, locate_crc32c};
+use crate::base::checksum::{Crc64, crc32c, locate_crc32c, locate_crc64};
 use crate::base::{Error, Result};
 use crate::env::{Disk, Env};
 use std::path::{Path, PathBuf};
@@ -36,7 +38,7 @@ pub struct Damage {
 /// What a log was found to hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VerifyReport {
-    /// Segments looked at.
+    /// Segment files and images looked at, those of the manifest included.
     pub segments: u64,
     /// Good frames, the log's own included.
     pub frames: u64,
@@ -58,6 +60,16 @@ impl VerifyReport {
 
     fn damage(&mut self, file: &Path, offset: u64, what: impl std::fmt::Display) {
         self.faults.push(Damage { file: file.to_path_buf(), offset, what: what.to_string() });
+    }
+
+    /// Adds what another look has found.
+    pub(super) fn merge(&mut self, other: VerifyReport) {
+        self.segments += other.segments;
+        self.frames += other.frames;
+        self.records += other.records;
+        self.bytes += other.bytes;
+        self.torn_bytes += other.torn_bytes;
+        self.faults.extend(other.faults);
     }
 
     /// Notes an error that reading met, if it is damage.
@@ -111,8 +123,9 @@ pub fn verify<E: Env>(env: &E, dir: &Path, ids_contiguous: bool) -> Result<Verif
         });
         let is_gap = chain.get(at + 1).is_some_and(|(_, next)| next.segment_no != header.segment_no + 1);
         let end = if is_gap { End::Unknown } else { next.map_or(End::Last, End::At) };
-        let mut check = Check { env, file, header, report: &mut report, next_id: None, ids_contiguous };
-        check.next_id = next_id.filter(|_| ids_contiguous).or(ids_contiguous.then_some(header.base_id));
+        let mut check = Check::new(env, file, header, &mut report);
+        check.ids_contiguous = ids_contiguous;
+        check.next_id = next_id.or(check.next_id).filter(|_| ids_contiguous);
         check.segment(end)?;
         next_id = if is_gap { None } else { check.next_id };
     }
@@ -120,14 +133,30 @@ pub fn verify<E: Env>(env: &E, dir: &Path, ids_contiguous: bool) -> Result<Verif
     Ok(report)
 }
 
+/// As [`verify`], of a directory that need not be there.
+///
+/// # Errors
+/// As [`verify`].
+pub(super) fn verify_if_there<E: Env>(env: &E, dir: &Path, ids_contiguous: bool) -> Result<VerifyReport> {
+    match env.disk().list(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(VerifyReport::default()),
+        _ => verify(env, dir, ids_contiguous),
+    }
+}
+
 /// Looks at one segment, which ends at `end`.
 ///
 /// # Errors
 /// What reading met.
-pub(super) fn verify_segment<E: Env>(env: &E, file: &dyn ReadAt, end: u64, report: &mut VerifyReport) -> Result<()> {
+pub(super) fn verify_segment<E: Env>(
+    env: &E,
+    file: &dyn ReadAt,
+    end: u64,
+    is_image: bool,
+    report: &mut VerifyReport,
+) -> Result<()> {
     let Some(header) = check_header(file, report)? else { return Ok(()) };
-    let mut check = Check { env, file, header: &header, report, next_id: Some(header.base_id), ids_contiguous: true };
-    check.segment(End::At(end))
+    Check { is_image, ..Check::new(env, file, &header, report) }.segment(End::At(end))
 }
 
 /// Where a segment ends.
@@ -175,15 +204,64 @@ struct Check<'a, E: Env> {
     report: &'a mut VerifyReport,
     next_id: Option<u64>,
     ids_contiguous: bool,
+    /// What the footer must say.
+    index: SegmentIndex,
+    /// Damage before this segment.
+    faults_before: usize,
+    /// Whether this is an archived image, decrypted, of which the footer's checksum says nothing.
+    is_image: bool,
 }
 
-impl<E: Env> Check<'_, E> {
+impl<'a, E: Env> Check<'a, E> {
+    fn new(env: &'a E, file: &'a dyn ReadAt, header: &'a SegmentHeader, report: &'a mut VerifyReport) -> Check<'a, E> {
+        let faults_before = report.faults.iter().filter(|fault| fault.file != file.name()).count();
+        let (next_id, index) = (Some(header.base_id), SegmentIndex::new(header.base_id));
+        Check { env, file, header, report, next_id, ids_contiguous: true, index, faults_before, is_image: false }
+    }
+
     fn offset(&self, lsn: u64) -> u64 {
         HEADER_BYTES as u64 + (lsn - self.header.base_lsn)
     }
 
     fn damage(&mut self, offset: u64, what: impl std::fmt::Display) {
         self.report.damage(self.file.name(), offset, what);
+    }
+
+    /// Returns true while no damage was found in this segment.
+    fn is_clean(&self) -> bool {
+        self.report.faults.len() == self.faults_before
+    }
+
+    /// Compares the footer at `lsn` with the frames and bytes before it.
+    fn footer(&mut self, lsn: u64, header: &FrameHeader) -> Result<()> {
+        let payload = self.read(lsn + FRAME_BYTES as u64, header.len as usize)?;
+        let footer = match Footer::decode(&payload, self.header.base_lsn) {
+            Ok(footer) => footer,
+            Err(fault) => {
+                self.damage(self.offset(lsn), format_args!("footer {fault}"));
+                return Ok(());
+            }
+        };
+        if footer.index != self.index {
+            self.damage(self.offset(lsn), "the footer contradicts the frames before it");
+        }
+        if self.is_image {
+            return Ok(());
+        }
+        let (mut crc, mut at, end) = (Crc64::new(), 0, self.offset(lsn));
+        let mut buffer = vec![0; 64 << 10];
+        while at < end {
+            let wanted = (end - at).min(buffer.len() as u64) as usize;
+            let have = self.file.read_at(&mut buffer[..wanted], at)?;
+            crc.update(&buffer[..have]);
+            at += wanted as u64;
+        }
+        if crc.value() != footer.crc64 {
+            let flip = locate_crc64(footer.crc64, crc.value(), end as usize);
+            let offset = flip.map_or(0, |flip| flip.at as u64);
+            self.damage(offset, "the segment fails the checksum in its footer");
+        }
+        Ok(())
     }
 
     fn read(&self, lsn: u64, len: usize) -> Result<Vec<u8>> {
@@ -207,8 +285,20 @@ impl<E: Env> Check<'_, E> {
                 Some(header) => {
                     if header.ts < ts {
                         self.damage(self.offset(lsn), "the frame goes back in time");
+                    } else if self.is_clean() {
+                        self.index.note(&Noted {
+                            lsn,
+                            kind: header.kind,
+                            count: header.count,
+                            len: header.len,
+                            first_id: header.first_id,
+                            ts: header.ts,
+                        });
                     }
                     ts = ts.max(header.ts);
+                    if header.kind == FrameKind::Footer && self.is_clean() {
+                        self.footer(lsn, &header)?;
+                    }
                     lsn += header.frame_bytes();
                 }
                 None if matches!(end, End::Last) => {

@@ -272,6 +272,7 @@ pub fn span_of(entry: &SegmentEntry) -> Span {
         end_lsn: Some(entry.end_lsn),
         base_id: entry.base_id,
         base_ts: entry.base_ts,
+        salt: [0; 16],
     }
 }
 

@@ -185,8 +185,9 @@ impl<E: Env> Cursor<E> {
         let visible = self.chain.visible(self.visibility)?;
         let end = match frames.source().end_lsn() {
             Some(end) => Some(end),
-            // Sealed meanwhile, or even dropped: then the next one says where this one ended, unless it is gone too.
+            // Sealed meanwhile, replaced, or even dropped: then the next one says where this one ended, unless it is gone too.
             None => match self.chain.locate(At::Number(number))? {
+                Some(span) if !frames.source().is_of(&span) => return self.go_on_in(&span, lsn, visible),
                 Some(span) => span.end_lsn,
                 None => match self.chain.locate(At::First)? {
                     Some(next) if next.number == number + 1 => Some(next.base_lsn),
@@ -206,13 +207,8 @@ impl<E: Env> Cursor<E> {
             };
         }
         match self.chain.locate(At::Number(number + 1))? {
-            Some(next) if next.base_lsn.0 == lsn => {
-                let reader = self.open(&next)?;
-                let (_, limit) = self.limit(&next)?;
-                self.stand = Stand::In(reader.frames(lsn, limit));
-                // Comes back here if there is nothing in it yet.
-                Ok(None)
-            }
+            // A writer that came back begins a segment where nothing vouched for what is behind; it holds the same frames.
+            Some(next) if next.base_lsn.0 <= lsn => self.go_on_in(&next, lsn, visible),
             Some(next) => {
                 let what = format_args!("segment begins at position {}, the one before ends at {lsn}", next.base_lsn);
                 Err(Error::corruption(self.open(&next)?.name(), 0, what))
@@ -221,6 +217,17 @@ impl<E: Env> Cursor<E> {
             None if self.chain.locate(At::Number(number))?.is_some() => Ok(Some(Next::Nothing(visible))),
             None => Err(self.gone()),
         }
+    }
+
+    /// Stands at `lsn` in `span`.
+    fn go_on_in(&mut self, span: &Span, lsn: u64, visible: Lsn) -> Result<Option<Next>> {
+        let reader = self.open(span)?;
+        let (_, limit) = self.limit(span)?;
+        if limit <= lsn && (limit < lsn || span.end_lsn.is_none()) {
+            return Ok(Some(Next::Nothing(visible)));
+        }
+        self.stand = Stand::In(reader.frames(lsn, limit));
+        Ok(None)
     }
 
     /// The segment to go on with is no longer there.

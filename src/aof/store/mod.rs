@@ -47,6 +47,7 @@ mod ticket;
 pub use config::{AofConfig, AofConfigBuilder, ArchiveConfig, FlushStrategy, Retention};
 pub use durable::{Changed, DurableWatch};
 pub use observe::PerformanceMetrics;
+pub use reading::AofReader;
 pub use ticket::Ticket;
 
 use super::archive::rebuild::{self, ReconcileReport};

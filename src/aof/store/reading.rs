@@ -4,8 +4,12 @@
 
 use super::*;
 use crate::aof::archive::remote::{self, Remote};
+use crate::aof::chain::{At, Chain, Visibility};
 use crate::aof::cursor::{Cursor, From, Record};
 use crate::aof::readers::ReaderStats;
+use crate::aof::verify::{self, VerifyReport};
+use crate::aof::view::ViewChain;
+use crate::base::ErrorKind;
 
 /// Returns the readers of a store.
 pub(super) fn readers<E: Env>(
@@ -56,6 +60,102 @@ impl<E: Env> Aof<E> {
     }
 }
 
+impl<E: Env> Aof<E> {
+    /// Looks at every byte of the store up to what is written, archived segments included, beside appends and cursors.
+    ///
+    /// # Errors
+    /// What reading met. Damage is no error: it is in the report.
+    pub fn verify(&self) -> Result<VerifyReport> {
+        let readers = &self.shared.readers;
+        let mut report = VerifyReport::default();
+        let written = readers.visible(Visibility::Written)?;
+        let mut at = At::First;
+        while let Some(span) = readers.locate(at)? {
+            at = At::Number(span.number + 1);
+            let end = span.end_lsn.unwrap_or(written.max(span.base_lsn)).0;
+            // Only a local file has a salt that is known beforehand.
+            let is_image = span.salt == [0; 16];
+            let looked = readers
+                .open(&span)
+                .and_then(|reader| verify::verify_segment(&self.shared.env, &reader, end, is_image, &mut report));
+            match looked {
+                // Truncated meanwhile.
+                Err(error) if *error.kind() == ErrorKind::NotFound => {}
+                Err(error) => report.note(error)?,
+                Ok(()) => {}
+            }
+        }
+        let manifest = self.shared.dir.join("manifest");
+        report.merge(verify::verify_if_there(&self.shared.env, &manifest, false)?);
+        Ok(report)
+    }
+
+    /// Opens the store in `dir` for reading only, beside the process that writes it or without one.
+    ///
+    /// Takes no lock and changes nothing. Shows local segments; by default what the log itself says is durable, see
+    /// [`ViewChain`].
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such directory;
+    /// [`Corruption`](crate::ErrorKind::Corruption) naming a bad segment header or a missing segment; what the disk met.
+    pub fn open_read_only(env: E, dir: impl AsRef<Path>, config: &AofConfig) -> Result<AofReader<E>> {
+        config.validate()?;
+        let view = Arc::new(ViewChain::open(env.clone(), dir.as_ref(), config.encryption.clone())?);
+        let readers = Readers::new(view.clone(), config.open_segments_max, config.readers_max);
+        Ok(AofReader { env, view, readers })
+    }
+}
+
+/// A store opened for reading only, by [`Aof::open_read_only`].
+pub struct AofReader<E: Env = StdEnv> {
+    env: E,
+    view: Arc<ViewChain<E>>,
+    readers: Arc<Readers<E>>,
+}
+
+impl<E: Env> std::fmt::Debug for AofReader<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.view.fmt(f)
+    }
+}
+
+impl<E: Env> AofReader<E> {
+    /// Returns a cursor that begins at `from`. One that follows looks at the directory every few milliseconds.
+    ///
+    /// # Errors
+    /// As [`Aof::cursor`].
+    pub fn cursor(&self, from: From) -> Result<Cursor<E>> {
+        self.readers.cursor(from)
+    }
+
+    /// Returns the record `id`, if the log says that it is durable.
+    ///
+    /// # Errors
+    /// As [`Aof::read`].
+    pub fn read(&self, id: u64) -> Result<Record> {
+        self.readers.read(id)
+    }
+
+    /// Looks at every byte of the store's directory.
+    ///
+    /// # Errors
+    /// What reading met. Damage is no error: it is in the report.
+    pub fn verify(&self) -> Result<VerifyReport> {
+        let mut attempts = 0;
+        loop {
+            match verify::verify(&self.env, self.view.dir(), true) {
+                // The writer has dropped a segment since it was listed.
+                Err(error) if *error.kind() == ErrorKind::NotFound && attempts < 10 => attempts += 1,
+                report => {
+                    let mut report = report?;
+                    report.merge(verify::verify_if_there(&self.env, &self.view.dir().join("manifest"), false)?);
+                    return Ok(report);
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,5 +185,28 @@ mod tests {
         drop(aof);
         assert!(thread.unwrap().join());
         assert_eq!(*seen.lock(), [9, 10, 11]);
+    }
+
+    #[test]
+    fn a_reader_beside_the_writer_shows_the_same_and_both_verify() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = AofConfig { segment_bytes: 8192, ..AofConfig::default() };
+        let (aof, _) = Aof::open(StdEnv, dir.path(), config.clone()).unwrap();
+        let reader = Aof::open_read_only(StdEnv, dir.path(), &config).unwrap();
+        let mut follower = reader.cursor(From::First).unwrap().follow(true);
+        for number in 0..50u8 {
+            aof.append_sync(&[number; 700]).unwrap();
+            // The next append says that the one before was durable.
+            if number > 0 {
+                let record = follower.next_ref().unwrap().unwrap();
+                assert_eq!((record.id, record.bytes), (u64::from(number), &[number - 1; 700][..]));
+            }
+        }
+        let report = aof.verify().unwrap();
+        assert!(report.is_clean() && report.records == 50, "{report:?}");
+        aof.close().unwrap();
+        assert_eq!(reader.read(50).unwrap().bytes[..], [49; 700]);
+        let report = reader.verify().unwrap();
+        assert!(report.is_clean() && report.records == 50, "{report:?}");
     }
 }
