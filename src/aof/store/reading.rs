@@ -98,9 +98,9 @@ impl<E: Env> Aof<E> {
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such directory;
     /// [`Corruption`](crate::ErrorKind::Corruption) naming a bad segment header or a missing segment; what the disk met.
-    pub fn open_read_only(env: E, dir: impl AsRef<Path>, config: &AofConfig) -> Result<AofReader<E>> {
+    pub fn open_read_only(env: E, dir: impl AsRef<Path>, config: AofConfig) -> Result<AofReader<E>> {
         config.validate()?;
-        let view = Arc::new(ViewChain::open(env.clone(), dir.as_ref(), config.encryption.clone())?);
+        let view = Arc::new(ViewChain::open(env.clone(), dir.as_ref(), config.encryption)?);
         let readers = Readers::new(view.clone(), config.open_segments_max, config.readers_max);
         Ok(AofReader { env, view, readers })
     }
@@ -192,7 +192,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = AofConfig { segment_bytes: 8192, ..AofConfig::default() };
         let (aof, _) = Aof::open(StdEnv, dir.path(), config.clone()).unwrap();
-        let reader = Aof::open_read_only(StdEnv, dir.path(), &config).unwrap();
+        let reader = Aof::open_read_only(StdEnv, dir.path(), config).unwrap();
         let mut follower = reader.cursor(From::First).unwrap().follow(true);
         for number in 0..50u8 {
             aof.append_sync(&[number; 700]).unwrap();
