@@ -258,6 +258,8 @@ impl AofOptions {
         config.buffer_bytes = self.buffer_bytes;
         config.pending_bytes_max = self.pending_bytes_max;
         config.unarchived_segments_max = if self.archive { self.unarchived_segments_max } else { 0 };
+        // Half a minute would be a million rounds of a background thread that looks every millisecond.
+        config.pressure_timeout = Duration::from_millis(300);
         config.preallocate = self.preallocate;
         config.spare_segments = self.spare_segments;
         config.open_segments_max = self.open_segments_max;
