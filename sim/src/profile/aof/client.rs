@@ -4,7 +4,6 @@
 //! owes is for the checkers.
 
 use super::case::{Op, Place, Wait, retention};
-use super::later::Later as _;
 use super::process::{self, DIR};
 use super::reader::{self, Reading};
 use super::record::{Stamp, StepId, encode};

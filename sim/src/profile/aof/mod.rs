@@ -19,7 +19,6 @@
 pub mod case;
 mod client;
 mod generate;
-mod later;
 mod process;
 mod reader;
 pub mod record;

@@ -1,7 +1,6 @@
 //! One incarnation of the process: opens the log, has it judged, serves the clients, and ends in order or not.
 
 use super::client::Client;
-use super::later::Later as _;
 use super::reader::{self, Reading};
 use super::record::Stamp;
 use super::shared::{Shared, retained};

@@ -8,7 +8,6 @@
 
 use super::case::{Bound, Place};
 use super::client::place;
-use super::later::Later as _;
 use super::process::{self, DIR};
 use super::record::StepId;
 use super::shared::Shared;
