@@ -10,7 +10,6 @@
 //! Damage at rest may cut the log's end, where it looks like a torn write: after a close no more than what shares the last bytes
 //! with the MARK, else any tail.
 //!
-//! **Tripped by** `aof_ack_before_sync`, `aof_no_dir_sync_on_roll`, `aof_append_after_torn_tail`, `manifest_not_synced` and others.
 
 use super::aof_history::{Got, History, Known, Stop};
 use crate::profile::aof::record::{Stamp, StepId, decode, encode};

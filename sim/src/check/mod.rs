@@ -16,7 +16,6 @@
 //! | recovery oracle | `aof_recovery.rs` | `lost-record`, `wrong-record`, `front` |
 //! | readers | `profile/aof/reader.rs`, `client.rs` | `wrong-read`, `cursor`, `past-durable` |
 //! | answers | `profile/aof/client.rs` | `ids`, `ack`, `fence`, `watch`, `two-opens` |
-//! | archive | `aof_archive.rs` | `archive-leak` |
 //!
 //! Quiescence, errors and asserts are common to both.
 
@@ -36,7 +35,7 @@ pub fn checker(kind: &str) -> &'static str {
         "lost-record" | "wrong-record" | "front" => "recovery oracle",
         "past-durable" => "readers",
         "ids" | "ack" | "fence" | "watch" | "two-opens" => "answers",
-        "archive-leak" => "archive",
+
         "wrong-read" | "sequence" | "wrong-bytes" | "cursor" | "iterator-after-error" => "versioned model",
         "scrub" => "structure scrub",
         "error-without-cause" | "unavailable" => "errors",

@@ -4,7 +4,6 @@
 //! unless asked for; a cursor ends only where it was told to or where nothing more was durable when it was made; a record is
 //! said to be truncated only if somebody asked for that; after an error there is nothing more.
 //!
-//! **Tripped by** `aof_reader_past_durable`, `aof_recycle_under_reader`, `aof_truncate_ignores_reader`, `aof_no_crc`.
 
 use super::case::{Bound, Place};
 use super::client::place;
