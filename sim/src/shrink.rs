@@ -250,9 +250,10 @@ impl Shrinker {
                 Schedule::Explicit(switches) => switches.len(),
                 _ => 0,
             },
-            |case, range| match &mut case.world.schedule {
-                Schedule::Explicit(switches) => drop(switches.drain(range)),
-                _ => {}
+            |case, range| {
+                if let Schedule::Explicit(switches) = &mut case.world.schedule {
+                    switches.drain(range);
+                }
             },
             false,
         );

@@ -93,11 +93,10 @@ impl KeyRing {
 
 impl PartialEq for KeyRing {
     fn eq(&self, other: &KeyRing) -> bool {
-        let same = |((id, key), (other_id, other_key)): (&(u32, Zeroizing<[u8; 32]>), &(u32, Zeroizing<[u8; 32]>))| {
-            id == other_id && key.iter().zip(other_key.iter()).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
-        };
+        let same = |a: &[u8; 32], b: &[u8; 32]| a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0;
         let (mine, others) = (&self.0.keys, &other.0.keys);
-        self.0.current == other.0.current && mine.len() == others.len() && mine.iter().zip(others).all(same)
+        let all_same = mine.iter().zip(others).all(|((id, key), (other_id, other))| id == other_id && same(key, other));
+        self.0.current == other.0.current && mine.len() == others.len() && all_same
     }
 }
 

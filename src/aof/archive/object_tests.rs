@@ -69,7 +69,7 @@ fn image(bytes: usize) -> Vec<u8> {
     let mut state = 1u64;
     let mut next = |at: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        if at / 50_000 % 2 == 0 { b"the quick brown fox "[at % 20] } else { (state >> 56) as u8 }
+        if (at / 50_000).is_multiple_of(2) { b"the quick brown fox "[at % 20] } else { (state >> 56) as u8 }
     };
     (0..bytes).map(&mut next).collect()
 }

@@ -84,6 +84,7 @@ pub struct ArchiveStats {
 }
 
 /// How far an upload is.
+#[expect(clippy::large_enum_variant, reason = "there is one upload at a time")]
 enum Stage {
     /// The object is made.
     Built,

@@ -103,6 +103,7 @@ struct Batch {
 }
 
 /// Where a cursor stands.
+#[expect(clippy::large_enum_variant, reason = "a cursor is nearly always in a segment")]
 enum Stand<E: Env> {
     /// Before its first record.
     Seek(From),

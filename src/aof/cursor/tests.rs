@@ -365,7 +365,9 @@ fn r8_only_what_is_durable_is_shown_unless_asked_for_more() {
         model.append(0, &[b"written".to_vec()]);
         model.log.write_out().unwrap();
         model.append(0, &[b"staged".to_vec()]);
-        bug.map(|bug| model.env.plant(bug));
+        if let Some(bug) = bug {
+            model.env.plant(bug);
+        }
         assert_eq!(model.cursor(From::First).count() == 1, bug.is_none());
         assert_eq!(model.cursor(From::First).visibility(Visibility::Written).count(), 2);
     }

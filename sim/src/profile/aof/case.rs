@@ -252,26 +252,28 @@ const KEYS: u32 = 64;
 impl AofOptions {
     /// Returns the log's own type, for the `opening`-th opening.
     pub fn config(&self, opening: u64) -> AofConfig {
-        let mut config = AofConfig::default();
-        config.segment_bytes = self.segment_bytes;
-        config.flush_strategy = self.strategy.strategy();
-        config.buffer_bytes = self.buffer_bytes;
-        config.pending_bytes_max = self.pending_bytes_max;
-        config.unarchived_segments_max = if self.archive { self.unarchived_segments_max } else { 0 };
-        // Half a minute would be a million rounds of a background thread that looks every millisecond.
-        config.pressure_timeout = Duration::from_millis(300);
-        config.preallocate = self.preallocate;
-        config.spare_segments = self.spare_segments;
-        config.open_segments_max = self.open_segments_max;
-        config.readers_max = self.readers_max;
-        config.retention = retention(self.retention_age_us, self.retention_bytes);
-        config.compression_level = self.compression_level;
-        config.background_interval = Duration::from_micros(self.background_us);
-        config.encryption = (self.key > 0).then(|| {
-            let keys = (1..=KEYS).map(|key| (key, [key as u8; 32]));
-            let current = 1 + (self.key + opening as u32) % KEYS;
-            KeyRing::new(current, keys).expect("the keys are good")
-        });
+        let mut config = AofConfig {
+            segment_bytes: self.segment_bytes,
+            flush_strategy: self.strategy.strategy(),
+            buffer_bytes: self.buffer_bytes,
+            pending_bytes_max: self.pending_bytes_max,
+            unarchived_segments_max: if self.archive { self.unarchived_segments_max } else { 0 },
+            // Half a minute would be a million rounds of a background thread that looks every millisecond.
+            pressure_timeout: Duration::from_millis(300),
+            preallocate: self.preallocate,
+            spare_segments: self.spare_segments,
+            open_segments_max: self.open_segments_max,
+            readers_max: self.readers_max,
+            retention: retention(self.retention_age_us, self.retention_bytes),
+            compression_level: self.compression_level,
+            background_interval: Duration::from_micros(self.background_us),
+            encryption: (self.key > 0).then(|| {
+                let keys = (1..=KEYS).map(|key| (key, [key as u8; 32]));
+                let current = 1 + (self.key + opening as u32) % KEYS;
+                KeyRing::new(current, keys).expect("the keys are good")
+            }),
+            ..AofConfig::default()
+        };
         if self.archive {
             let mut archive = ArchiveConfig::new(Arc::new(SimArchive));
             archive.local_segments = self.local_segments;
