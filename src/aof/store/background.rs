@@ -1,4 +1,4 @@
-//! The background thread of a store: retention, the archive, the idle mark.
+//! The background thread of a store: spare segments, retention, the archive, the idle mark.
 //!
 //! One thread a store, started by open and ended by close. It looks around every
 //! [`background_interval`](super::AofConfig::background_interval), and at once when somebody knows of work.
@@ -7,7 +7,7 @@
 //! [`PAUSE_MAX`], and goes on. Nothing it does is needed for an acknowledged record to survive.
 
 use super::Shared;
-use crate::base::{Error, Result};
+use crate::base::{Error, ErrorKind, Result};
 use crate::env::{Condvar, Env, EnvCondvar, Mono, Mutex};
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Without appends for this long the log is marked as ended.
 const IDLE: Duration = Duration::from_secs(1);
+/// How long no spare is made after one did not fit: the space is left to appends.
+const FULL_PAUSE: Duration = Duration::from_secs(10);
 
 /// What the background thread sleeps on.
 pub(super) struct Background<E: Env> {
@@ -75,6 +77,8 @@ struct Rounds {
     /// Where the log ended, and since when.
     idle: Option<(u64, Mono)>,
     marked: bool,
+    /// When a spare did not fit.
+    full: Option<Mono>,
 }
 
 impl<E: Env> Shared<E> {
@@ -105,10 +109,28 @@ impl<E: Env> Shared<E> {
 
     /// One look at everything; all of it is tried, and the first failure returned.
     fn round(&self, rounds: &mut Rounds) -> Result<()> {
+        let spare = self.prepare_spare(rounds);
         let retained = self.retain_once();
         self.archive_once();
         let marked = self.mark_if_idle(rounds);
-        retained.and(marked)
+        spare.and(retained).and(marked)
+    }
+
+    /// Makes the file of the next segment ahead of need, unless the device was full a moment ago.
+    fn prepare_spare(&self, rounds: &mut Rounds) -> Result<()> {
+        let now = self.env.now();
+        if !self.config.preallocate || rounds.full.is_some_and(|at| now.since(at) < FULL_PAUSE) {
+            return Ok(());
+        }
+        rounds.full = None;
+        match self.log.prepare_spare() {
+            // The append that needs the space reports it.
+            Err(error) if *error.kind() == ErrorKind::NoSpace => {
+                rounds.full = Some(now);
+                Ok(())
+            }
+            made => made.map(|_| ()),
+        }
     }
 
     fn mark_if_idle(&self, rounds: &mut Rounds) -> Result<()> {
@@ -121,7 +143,7 @@ impl<E: Env> Shared<E> {
                     rounds.idle = Some((self.log.end().0, now));
                 }
             }
-            _ => *rounds = Rounds { idle: Some((end, now)), marked: false },
+            _ => (rounds.idle, rounds.marked) = (Some((end, now)), false),
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ fn small() -> AofConfig {
         segment_bytes: SEGMENT_BYTES,
         flush_strategy: FlushStrategy::Batched(1 << 20),
         background_interval: Duration::from_secs(3600),
+        preallocate: false,
         ..AofConfig::default()
     }
 }

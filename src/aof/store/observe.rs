@@ -235,6 +235,7 @@ mod tests {
             flush_strategy: FlushStrategy::Batched(1 << 20),
             segment_bytes: 64 << 10,
             background_interval: Duration::from_secs(3600),
+            preallocate: false,
             ..AofConfig::default()
         };
         Aof::open(env.clone(), "aof", config).unwrap().0

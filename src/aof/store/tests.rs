@@ -54,7 +54,8 @@ fn eventually(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 fn config(strategy: FlushStrategy) -> AofConfig {
-    AofConfig { flush_strategy: strategy, ..AofConfig::default() }
+    // A spare's sync would take the place of the one that a test waits for.
+    AofConfig { flush_strategy: strategy, preallocate: false, ..AofConfig::default() }
 }
 
 /// Reads all records of a closed store: id, tag, bytes.
