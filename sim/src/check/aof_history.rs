@@ -6,7 +6,7 @@
 //! What is known of a record by its id is kept from its acknowledgement until a recovery shows that it is gone; once a reopened
 //! log was read completely and found legal, its content is the new base, and is durable.
 
-use crate::profile::aof::record::{Stamp, StepId, encode};
+use crate::profile::aof::record::{Stamp, StepId, decode, encode};
 use std::collections::BTreeMap;
 
 /// A moment of a run: the number of calls and returns before it.
@@ -67,6 +67,8 @@ pub enum Stop {
 pub struct History {
     /// What is known to have been appended, by id.
     pub known: BTreeMap<u64, Known>,
+    /// What is known of records that were truncated before the last opening, by id.
+    pub truncated: BTreeMap<u64, Known>,
     /// Appends without an answer, by step.
     pub open: BTreeMap<StepId, Open>,
     /// All ids below were promised to survive a power loss.
@@ -144,20 +146,7 @@ impl History {
     /// It is not what was appended under its id.
     pub fn judge(&self, got: &Got) -> Result<(), String> {
         if let Some(known) = self.known.get(&got.id) {
-            let expected = encode(known.stamp);
-            if expected != got.bytes {
-                let at = expected.iter().zip(&got.bytes).position(|(a, b)| a != b);
-                let at = at.map_or(format!("{} bytes", got.bytes.len()), |at| format!("byte {at}"));
-                let Stamp { step, index, bytes } = known.stamp;
-                return Err(format!("id {} is not record {index} of step {step} with {bytes} bytes: {at}", got.id));
-            }
-            if (known.lsn, known.ts, known.tag) != (got.lsn, got.ts, got.tag) {
-                return Err(format!(
-                    "id {} came with position {}, time {}, tag {}; it was appended with {}, {}, {}",
-                    got.id, got.lsn, got.ts, got.tag, known.lsn, known.ts, known.tag
-                ));
-            }
-            return Ok(());
+            return judge_known(known, got);
         }
         let found = self.open.iter().any(|(step, open)| {
             open.tag == got.tag
@@ -168,4 +157,37 @@ impl History {
         });
         if found { Ok(()) } else { Err(format!("id {} has {} bytes that nobody appended", got.id, got.bytes.len())) }
     }
+
+    /// As [`judge`](Self::judge), of a reader that may show truncated records.
+    ///
+    /// # Errors
+    /// As there. Of one that was truncated before its append was answered nothing is known but what it says itself.
+    pub fn judge_or_truncated(&self, got: &Got) -> Result<(), String> {
+        if got.id >= self.first_min || self.known.contains_key(&got.id) {
+            return self.judge(got);
+        }
+        match self.truncated.get(&got.id) {
+            Some(known) => judge_known(known, got),
+            None if got.bytes.is_empty() => Ok(()),
+            None if decode(&got.bytes).is_some_and(|stamp| encode(stamp) == got.bytes) => Ok(()),
+            None => Err(format!("id {} was truncated, and its {} bytes are no record", got.id, got.bytes.len())),
+        }
+    }
+}
+
+fn judge_known(known: &Known, got: &Got) -> Result<(), String> {
+    let expected = encode(known.stamp);
+    if expected != got.bytes {
+        let at = expected.iter().zip(&got.bytes).position(|(a, b)| a != b);
+        let at = at.map_or(format!("{} bytes", got.bytes.len()), |at| format!("byte {at}"));
+        let Stamp { step, index, bytes } = known.stamp;
+        return Err(format!("id {} is not record {index} of step {step} with {bytes} bytes: {at}", got.id));
+    }
+    if (known.lsn, known.ts, known.tag) != (got.lsn, got.ts, got.tag) {
+        return Err(format!(
+            "id {} came with position {}, time {}, tag {}; it was appended with {}, {}, {}",
+            got.id, got.lsn, got.ts, got.tag, known.lsn, known.ts, known.tag
+        ));
+    }
+    Ok(())
 }

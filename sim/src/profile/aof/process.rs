@@ -160,7 +160,8 @@ fn establish(env: &SimEnv, shared: &Shared, aof: &Aof<SimEnv>) -> bool {
         });
         judged.map(|known| {
             let history = &mut state.history;
-            history.known = known;
+            let before = std::mem::replace(&mut history.known, known);
+            history.truncated.extend(before.range(..recovered.first_id));
             history.pins_settled();
             history.open.clear();
             (history.durable, history.written) = (recovered.next_id, recovered.next_id);

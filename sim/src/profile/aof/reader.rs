@@ -216,17 +216,20 @@ struct Start {
 }
 
 /// Opens the directory for reading only, beside whoever writes, and reads everything.
+///
+/// Such a reader knows neither manifest nor archive: it begins where the local segments do. That may be before the first id, in
+/// the middle of whose segment truncated records still lie, and with an archive anywhere behind it.
 pub(super) fn read_only(env: &SimEnv, shared: &Shared, step: StepId) {
     let who = format!("the reader of step {step}");
     let reader = match Aof::open_read_only(env.clone(), DIR, process::config(shared)) {
         Ok(reader) => reader,
         Err(error) => return shared.complain(|| format!("open_read_only in step {step}"), &error),
     };
-    let most = shared.first_most(env);
     let cursor = match reader.cursor(From::First) {
         Ok(cursor) => cursor,
         Err(error) => return shared.complain(|| who, &error),
     };
+    let may_go = || if shared.plan().workload.options.archive { u64::MAX } else { shared.first_most(env) };
     let mut next = None;
     for record in cursor {
         match record {
@@ -235,21 +238,25 @@ pub(super) fn read_only(env: &SimEnv, shared: &Shared, step: StepId) {
                 if next.is_some_and(|next| next != got.id) {
                     return shared.fail("cursor", format!("{who} gave id {} where {next:?} was due", got.id));
                 }
-                if next.is_none() && got.id > most.max(shared.first_most(env)) {
-                    return shared.fail("cursor", format!("{who} began with id {}; {most} must be there", got.id));
+                if next.is_none() && got.id > may_go() {
+                    return shared
+                        .fail("cursor", format!("{who} began with id {}; {} must be there", got.id, may_go()));
                 }
-                if !shared.judge(&who, &got) {
-                    return;
+                if let Err(message) = shared.with(|state| state.history.judge_or_truncated(&got)) {
+                    return shared.fail("wrong-read", format!("{who}: {message}"));
                 }
                 next = Some(got.id + 1);
             }
             Err(error) => {
-                let gone = *error.kind() == ErrorKind::NotFound;
-                if !(gone && next.is_none_or(|next| next < shared.first_most(env))) {
+                let truncated = matches!(AofError::of(&error), Some(AofError::Truncated { .. }));
+                let gone = truncated || *error.kind() == ErrorKind::NotFound;
+                if !(gone && next.is_none_or(|next| next < may_go())) {
                     shared.complain(|| format!("{who} before id {next:?}"), &error);
                 }
-                return;
+                break;
             }
         }
     }
+    // It shows only what the log says is durable.
+    shared.promise(next.unwrap_or(1));
 }
