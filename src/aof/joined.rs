@@ -21,7 +21,8 @@ pub trait Archived: Send + Sync + 'static {
     /// Returns the oldest record kept; those before it in the oldest segment are not shown. 0 if nothing says so.
     fn first_id(&self) -> u64;
 
-    /// Returns the archived segment at `at`, whether or not it is on the disk too; all have an end.
+    /// Returns the archived segment at `at`, whether or not it is on the disk too, of those that hold a record that is kept; all
+    /// have an end.
     fn locate(&self, at: At) -> Option<Span>;
 
     /// Opens the image of the archived segment `number`.
@@ -80,7 +81,11 @@ impl<E: Env> Chain<E> for JoinedChain<E> {
             let has_left = is_local && !found.as_ref().is_some_and(reaches);
             return Ok(if has_left { self.archived.locate(at).or(found) } else { found });
         }
-        Ok(self.archived.locate(at))
+        match self.archived.locate(at) {
+            // All of it was truncated since it was looked at.
+            None => self.local.locate(at),
+            found => Ok(found),
+        }
     }
 
     fn open(&self, span: &Span) -> Result<Arc<SegmentReader<E>>> {

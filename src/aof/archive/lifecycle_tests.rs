@@ -354,6 +354,28 @@ fn truncated_segments_leave_the_archive_oldest_first_when_nobody_reads_them() {
 }
 
 #[test]
+fn a_truncation_leaves_no_hole_between_the_archive_and_the_disk() {
+    let (env, storage) = new();
+    let store = archived(&env, &storage);
+    // Two more segments that are complete and not archived.
+    store.append(12).unwrap();
+    let mut cursor = Cursor::new(store.chain(), From::Id(36));
+    assert_eq!(cursor.next().unwrap().unwrap().id, 36);
+    store.truncate(52).unwrap();
+    assert_eq!(store.local(), [11]);
+    // Before the archiver has looked, what is archived of the truncated part is still known.
+    assert_eq!(store.manifest.state().kept().count(), 8);
+    let first = store.chain().locate(At::First).unwrap().unwrap();
+    assert_eq!(first.number, 11);
+    for id in 37..=40 {
+        assert_eq!(cursor.next().unwrap().unwrap().id, id);
+    }
+    assert!(cursor.next().unwrap().is_err(), "the next segment is truncated");
+    assert_eq!(store.ids().unwrap(), [52, 53, 54]);
+    assert_eq!(store.ids_from(From::Time(0)).unwrap(), [52, 53, 54]);
+}
+
+#[test]
 fn a_truncation_that_was_cut_off_is_finished() {
     let (env, storage) = new();
     let store = open(&env, &storage).unwrap();

@@ -283,8 +283,10 @@ impl<E: Env> Archived for Remote<E> {
 
     fn locate(&self, at: At) -> Option<Span> {
         let state = self.manifest.state();
-        let first = state.kept().find(|entry| is_archived(entry))?.number;
-        let last = state.kept().rfind(|entry| is_archived(entry))?.number;
+        // Of what is truncated the local part goes first, which would leave a hole.
+        let is_shown = |entry: &&SegmentEntry| is_archived(entry) && entry.next_id > state.first_id;
+        let first = state.kept().find(is_shown)?.number;
+        let last = state.kept().rfind(is_shown)?.number;
         // Numbered without a gap.
         let span = |index: usize| match state.entries.get(&(first + index as u64)) {
             Some(entry) => span_of(entry),
