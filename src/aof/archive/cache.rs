@@ -2,7 +2,7 @@
 //!
 //! Called by readers on any thread; the lock is held for a map operation, never across a read of the archive.
 //!
-//! **Which block goes:** the one that was used longest ago, of the oldest [`SEARCH`] that belong to a segment nobody reads; if
+//! **Which block goes:** the one that was used longest ago, of the oldest `SEARCH` that belong to a segment nobody reads; if
 //! all of them are being read, the oldest. What a reader is handed stays with it whatever goes.
 //!
 //! **Invariants:** the bytes kept are the sum of the blocks', and at most the bound; a block is of one object for ever.

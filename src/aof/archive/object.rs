@@ -1,7 +1,7 @@
 //! Archived objects: [`ObjectWriter`], which makes one of a segment, and [`ObjectReader`], which reads any part of one.
 //!
 //! Called by the store's background thread (writing, verification) and by cursors (reading), one thread at a time for a
-//! writer and any number for a reader. The bytes are those of [`format`](super::format).
+//! writer and any number for a reader. The bytes are those of [`format`](mod@super::format).
 //!
 //! A writer streams into a temporary file, because an object's length must be known before it is put; it holds a few blocks
 //! and the index, 8 bytes a block. The file is not synced: one that a crash leaves is removed and made again. A reader holds

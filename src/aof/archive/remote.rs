@@ -1,5 +1,5 @@
 //! Reading archived segments: [`Remote`], which finds and opens them for a
-//! [`JoinedChain`](crate::aof::joined::JoinedChain).
+//! [`JoinedChain`].
 //!
 //! Called by cursors on any thread. A segment is read as a local one is, over the image that its object holds; blocks come from the cache, or from the archive with as many of the next ones as the reader's pace
 //! suggests: 1 after a jump, twice as many with each read that goes on where the last one ended, 16 (1 MiB) at most.

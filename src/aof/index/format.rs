@@ -24,7 +24,7 @@
 //! **Which segments have one:** those of version 2 that were ended by a roll or a seal. A segment that a crash ended has
 //! none; nor has one of a log without index.
 //!
-//! **Entries** are as in [`SparseIndex`](super::SparseIndex): the first DATA frame, then each first one that begins 4096 bytes
+//! **Entries** are as in [`SparseIndex`]: the first DATA frame, then each first one that begins 4096 bytes
 //! or more behind the entry before.
 //!
 //! **Worked example.** One DATA frame of one record `hello`, id 7, time 1,000,000, at the base LSN, and a CRC-64 of 9:
