@@ -133,6 +133,44 @@ pub fn verify<E: Env>(env: &E, dir: &Path, ids_contiguous: bool) -> Result<Verif
     Ok(report)
 }
 
+/// Looks at every byte of the local segments and of the manifest of the store in `dir`, beside the process that writes it or
+/// without one; needs no keys.
+///
+/// A writer may write, drop and reuse files under the look, so damage is reported only if a second look finds it in the same
+/// place.
+///
+/// # Errors
+/// What listing and reading met. Damage is no error: it is in the report.
+pub fn verify_store<E: Env>(env: &E, dir: &Path) -> Result<VerifyReport> {
+    let mut first = look_at_store(env, dir)?;
+    if first.is_clean() {
+        return Ok(first);
+    }
+    let place = |fault: &Damage| (fault.file.clone(), fault.offset);
+    first.faults.sort_by_key(place);
+    let mut report = look_at_store(env, dir)?;
+    report.faults.retain(|fault| first.faults.binary_search_by_key(&place(fault), place).is_ok());
+    Ok(report)
+}
+
+/// How often a store is looked at again whose writer drops a listed segment.
+const ATTEMPTS: u32 = 10;
+
+fn look_at_store<E: Env>(env: &E, dir: &Path) -> Result<VerifyReport> {
+    let mut attempts = 0;
+    loop {
+        match verify(env, dir, true) {
+            // The writer has dropped a segment since it was listed.
+            Err(error) if *error.kind() == crate::ErrorKind::NotFound && attempts < ATTEMPTS => attempts += 1,
+            report => {
+                let mut report = report?;
+                report.merge(verify_if_there(env, &dir.join("manifest"), false)?);
+                return Ok(report);
+            }
+        }
+    }
+}
+
 /// As [`verify`], of a directory that need not be there.
 ///
 /// # Errors

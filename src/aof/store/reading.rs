@@ -136,23 +136,12 @@ impl<E: Env> AofReader<E> {
         self.readers.read(id)
     }
 
-    /// Looks at every byte of the store's directory.
+    /// Looks at every byte of the store's directory, see [`verify_store`](verify::verify_store).
     ///
     /// # Errors
     /// What reading met. Damage is no error: it is in the report.
     pub fn verify(&self) -> Result<VerifyReport> {
-        let mut attempts = 0;
-        loop {
-            match verify::verify(&self.env, self.view.dir(), true) {
-                // The writer has dropped a segment since it was listed.
-                Err(error) if *error.kind() == ErrorKind::NotFound && attempts < 10 => attempts += 1,
-                report => {
-                    let mut report = report?;
-                    report.merge(verify::verify_if_there(&self.env, &self.view.dir().join("manifest"), false)?);
-                    return Ok(report);
-                }
-            }
-        }
+        verify::verify_store(&self.env, self.view.dir())
     }
 }
 
