@@ -200,3 +200,164 @@ fn sealed_segments_are_archived_to_a_directory() {
         assert!(refused(&["archive", &log, "--to", "s3://bucket/logs"], b"").contains("--features s3"));
     }
 }
+
+/// `count` lines of 99 digits, from 1 on.
+fn lines(count: u32) -> Vec<u8> {
+    (1..=count).flat_map(|number| format!("{number:099}\n").into_bytes()).collect()
+}
+
+#[test]
+fn changed_bytes_are_named_with_file_and_offset() {
+    let (_dir, log) = place();
+    good(&["append", &log, "--segment-bytes", "16384"], &lines(300));
+    let clean = good(&["verify", &log], b"");
+    assert!(clean.contains(" 300 records, ") && clean.ends_with(" 0 torn bytes, 0 faults\n"), "{clean}");
+    let files = segments(&log);
+    let mut manifest = segments(&format!("{log}/manifest"));
+    let places = [(&files[0], 20), (&files[1], 4096 + 3), (&files[2], 4096 + 77), (&manifest.remove(0), 4096 + 5)];
+    for (number, (file, offset)) in places.iter().enumerate() {
+        flip(file, *offset);
+        let done = aof(&["verify", &log], b"");
+        assert_eq!(done.code, Some(1), "{}", done.out);
+        assert_eq!(done.err, format!("aidb: {log} is damaged\n"));
+        for (file, offset) in &places[..=number] {
+            let named = done.out.lines().filter(|line| line.starts_with(&format!("{}: ", file.display())));
+            let named: Vec<&str> = named.collect();
+            let start = format!("{}: offset {offset}: ", file.display());
+            assert!(named.len() == 1 && named[0].starts_with(&start), "{offset}: {}", done.out);
+        }
+        assert!(done.out.ends_with(&format!(" {} faults\n", number + 1)), "{}", done.out);
+    }
+    for (file, offset) in places {
+        flip(file, offset);
+    }
+    assert_eq!(good(&["verify", &log], b""), clean);
+    std::fs::remove_file(&files[1]).expect("removed");
+    let done = aof(&["verify", &log], b"");
+    assert!(done.code == Some(1) && done.out.contains(&format!("{}: offset 0: ", files[1].display())), "{}", done.out);
+    assert!(refused(&["verify", "/no/such/directory"], b"").contains("/no/such/directory"));
+}
+
+#[test]
+fn a_log_that_is_written_verifies_clean() {
+    let (dir, log) = place();
+    let file = dir.path().join("keys");
+    let keys = file.to_str().expect("text");
+    std::fs::write(&file, format!("1 {}\n", "5e".repeat(32))).expect("written");
+    let writing = ["append", &log, "--segment-bytes", "65536", "--strategy", "batched:10", "--keys", keys];
+    let mut writer = command(&writing).spawn().expect("aidb runs");
+    let mut input = writer.stdin.take().expect("piped");
+    for _ in 0..20 {
+        input.write_all(&lines(2000)).expect("it reads");
+        if Path::new(&log).is_dir() {
+            good(&["verify", &log], b"");
+        }
+    }
+    drop(input);
+    assert_eq!(finish(writer).code, Some(0));
+    assert!(good(&["verify", &log], b"").contains(" 40000 records, "));
+}
+
+#[test]
+fn tail_shows_the_last_records_or_some_from_a_place_on() {
+    let (_dir, log) = place();
+    good(&["append", &log], b"one\ntwo\nth\xffree\nfour\n");
+    let done = command(&["tail", &log]).output().expect("aidb runs");
+    assert!(done.status.success() && done.stdout == b"one\ntwo\nth\xffree\nfour\n");
+    assert_eq!(good(&["tail", &log, "-n", "1"], b""), "four\n");
+    assert_eq!(good(&["tail", &log, "--from-id", "1", "--until-id", "3"], b""), "one\ntwo\n");
+    assert_eq!(good(&["tail", &log, "--from-id", "2", "--count", "1"], b""), "two\n");
+    let json = good(&["tail", &log, "-n", "2", "--format", "json"], b"");
+    let parsed: Vec<serde_json::Value> = json.lines().map(|line| serde_json::from_str(line).expect("json")).collect();
+    assert!(parsed.len() == 2 && parsed[0]["id"] == 3 && parsed[0]["hex"] == "7468ff726565", "{json}");
+    assert!(parsed[1]["text"] == "four" && parsed[1].get("hex").is_none(), "{json}");
+    let (lsn, ts) = (parsed[1]["lsn"].to_string(), parsed[1]["ts_us"].to_string());
+    assert_eq!(good(&["tail", &log, "--from-lsn", &lsn], b""), "four\n");
+    assert!(good(&["tail", &log, "--from-time", &ts, "--format", "hex"], b"").ends_with("\t666f7572\n"));
+    let hex = good(&["tail", &log, "-n", "1", "--format", "hex"], b"");
+    assert!(hex.starts_with(&format!("4\t{lsn}\t2")) && hex.ends_with("Z\t666f7572\n"), "{hex}");
+    assert_eq!(aof(&["tail", &log, "-n", "1", "--from-id", "1"], b"").code, Some(2));
+    assert!(refused(&["tail", "/no/such/directory"], b"").contains("/no/such/directory"));
+    // In a sealed segment; in the newest one damage may be what the writer has not finished.
+    let (_other, log) = place();
+    good(&["append", &log, "--segment-bytes", "16384"], &lines(300));
+    flip(&segments(&log)[0], 4096 + 40 + 1);
+    let text = refused(&["tail", &log, "--from-id", "1"], b"");
+    assert!(text.contains("00000000000000000001.log") && text.contains("4096"), "{text}");
+}
+
+#[test]
+fn tail_follows_a_running_append() {
+    let (_dir, log) = place();
+    let mut writer =
+        command(&["append", &log, "--wait", "--print-ids", "--segment-bytes", "8192"]).spawn().expect("aidb");
+    let mut input = writer.stdin.take().expect("piped");
+    input.write_all(b"begun\n").expect("it reads");
+    let mut id = [0; 2];
+    writer.stdout.as_mut().expect("piped").read_exact(&mut id).expect("it prints");
+    let follow = ["tail", &log, "--follow", "--from-id", "1", "--count", "201"];
+    let [durable, written] = [&follow[..], &[&follow[..], &["--written"]].concat()].map(|words| {
+        let mut tail = command(words).spawn().expect("aidb runs");
+        let mut seen = [0; 6];
+        tail.stdout.as_mut().expect("piped").read_exact(&mut seen).expect("it prints");
+        assert_eq!(&seen, b"begun\n", "while the writer is idle");
+        tail
+    });
+    let more = lines(200);
+    for line in more.chunks(1000) {
+        input.write_all(line).expect("it reads");
+    }
+    // They end by themselves, the writer still open.
+    for tail in [written, durable] {
+        let done = finish(tail);
+        assert_eq!((done.code, done.err.as_str()), (Some(0), ""));
+        assert!(done.out.as_bytes() == more, "{}", done.out);
+    }
+    drop(input);
+    assert_eq!(finish(writer).code, Some(0));
+}
+
+#[test]
+fn tail_ends_quietly_when_nobody_reads_it() {
+    let (_dir, log) = place();
+    good(&["append", &log], &lines(20_000));
+    let closed = |words: &[&str]| {
+        let mut child = command(words).spawn().expect("aidb runs");
+        drop(child.stdout.take());
+        child
+    };
+    for words in [&["tail", &log, "--from-id", "1"][..], &["tail", &log, "--from-id", "1", "--follow"]] {
+        let done = finish(closed(words));
+        assert_eq!((done.code, done.err.as_str()), (Some(0), ""), "{words:?}");
+    }
+    // One that waits for more ends with the next record.
+    let mut tail = command(&["tail", &log, "--follow", "-n", "1"]).spawn().expect("aidb runs");
+    let mut seen = [0; 100];
+    tail.stdout.as_mut().expect("piped").read_exact(&mut seen).expect("it prints");
+    drop(tail.stdout.take());
+    good(&["append", &log], b"more\n");
+    let done = finish(tail);
+    assert_eq!((done.code, done.err.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn metrics_of_a_directory_are_prometheus_text() {
+    let (_dir, log) = place();
+    good(&["append", &log, "--segment-bytes", "16384"], &lines(300));
+    let text = good(&["metrics", &log], b"");
+    let value = |name: &str| {
+        let start = format!("aidb_aof_{name} ");
+        let value = text.lines().find_map(|line| line.strip_prefix(start.as_str()));
+        value.and_then(|value| value.parse::<f64>().ok()).unwrap_or_else(|| panic!("{name} in {text}"))
+    };
+    assert_eq!((value("local_records"), value("local_first_id"), value("durable_id")), (300.0, 1.0, 301.0));
+    let files = segments(&log);
+    assert_eq!(value("local_segments"), files.len() as f64);
+    let bytes: u64 = files.iter().map(|file| file.metadata().expect("a file").len()).sum();
+    assert_eq!(value("local_file_bytes"), bytes as f64);
+    assert!(value("last_record_timestamp_seconds") > 1.7e9);
+    for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" gauge")) {
+        assert!(text.contains(&format!("\n{name} ")) && text.contains(&format!("# HELP {name} ")), "{text}");
+    }
+    assert!(refused(&["metrics", "/no/such/directory"], b"").contains("/no/such/directory"));
+}

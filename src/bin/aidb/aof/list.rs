@@ -22,10 +22,10 @@ pub(crate) struct Options {
     json: bool,
 }
 
-struct Segment {
+pub(super) struct Segment {
     name: String,
-    header: SegmentHeader,
-    file_bytes: u64,
+    pub header: SegmentHeader,
+    pub file_bytes: u64,
     /// Of the segment that follows: where this one ends.
     next: Option<(u64, u64)>,
 }
@@ -50,7 +50,7 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
 }
 
 /// Reads the headers of all segment files in `dir`, oldest first.
-fn read_all(dir: &Path) -> Result<Vec<Segment>, String> {
+pub(super) fn read_all(dir: &Path) -> Result<Vec<Segment>, String> {
     let failed = |error: std::io::Error| format!("{}: {error}", dir.display());
     let mut segments = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(failed)? {

@@ -9,6 +9,9 @@
 //! | `archive` | sealed segments to a directory or S3 |
 //! | `list` | the segments |
 //! | `dump` | the frames of a segment |
+//! | `tail` | records, and on as the log grows |
+//! | `verify` | every byte of a log |
+//! | `metrics` | what a directory shows, for Prometheus |
 //!
 //! Each command is one function that returns an error in words; `main` prints it. Output goes through [`Output`], for which a
 //! closed pipe is the reader's way to say that it has seen enough.
@@ -18,8 +21,11 @@ mod archive;
 mod dump;
 mod image;
 mod list;
+mod metrics;
 mod place;
 mod show;
+mod tail;
+mod verify;
 
 use clap::Subcommand;
 use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
@@ -38,6 +44,15 @@ pub(crate) enum Command {
     /// Prints the frames of a segment file or of an archived one.
     #[command(after_help = dump::HELP)]
     Dump(dump::Options),
+    /// Prints the last records, or those from some place on, and goes on as the log grows.
+    #[command(after_help = tail::HELP)]
+    Tail(tail::Options),
+    /// Reads every byte of a log and names what is damaged.
+    #[command(after_help = verify::HELP)]
+    Verify(verify::Options),
+    /// Prints what is known of a log's directory in the text format of Prometheus.
+    #[command(after_help = metrics::HELP)]
+    Metrics(metrics::Options),
 }
 
 /// Runs one command.
@@ -47,6 +62,9 @@ pub(crate) fn run(command: &Command) -> Result<(), String> {
         Command::Archive(options) => archive::run(options),
         Command::List(options) => list::run(options),
         Command::Dump(options) => dump::run(options),
+        Command::Tail(options) => tail::run(options),
+        Command::Verify(options) => verify::run(options),
+        Command::Metrics(options) => metrics::run(options),
     }
 }
 
