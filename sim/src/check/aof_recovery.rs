@@ -4,8 +4,8 @@
 //! belongs to an append that was never answered, of which then every record is there; positions and times never go back. Everything
 //! promised before the stop is there: after a close all that was appended, after a power loss what was waited for, flushed, or seen
 //! by a reader, after the death of the process also what a reader of written records saw. Nothing that was truncated with an
-//! answer is back, as long as the manifest is kept; nothing is gone from the front that nobody asked to go. The next id follows
-//! the last record.
+//! answer is back, as long as the manifest is kept; nothing is gone from the front that nobody asked to go, unless both the manifest
+//! and objects of the archive were lost. The next id follows the last record.
 //!
 //! Damage at rest may cut the log's end, where it looks like a torn write: after a close no more than what shares the last bytes
 //! with the MARK, else any tail.
@@ -40,6 +40,8 @@ pub struct Rules {
     pub damaged: bool,
     /// Whether the manifest is the one that the log wrote.
     pub manifest_kept: bool,
+    /// Whether the archive may have lost or damaged objects. A lost manifest is rebuilt from them, down to the first one missing.
+    pub archive_lost: bool,
     /// How far retention may have gone by itself.
     pub first_retained: u64,
 }
@@ -95,6 +97,9 @@ fn front(history: &History, recovered: &Recovered, rules: Rules) -> Result<(), F
     let first = recovered.first_id;
     if rules.manifest_kept && !rules.damaged && first < history.first_min {
         return Err(Fault::Front(format!("the log begins with id {first}; up to {} was truncated", history.first_min)));
+    }
+    if !rules.manifest_kept && rules.archive_lost {
+        return Ok(());
     }
     let pinned = if rules.manifest_kept { history.pinned() } else { u64::MAX };
     let most = history.first_max.max(rules.first_retained).min(pinned);

@@ -145,10 +145,12 @@ fn open(env: &SimEnv, shared: &Shared) -> Option<Aof<SimEnv>> {
 fn establish(env: &SimEnv, shared: &Shared, aof: &Aof<SimEnv>) -> bool {
     let Some(recovered) = read_all(env, shared, aof) else { return false };
     let peak = env.wall_peak_us();
+    let archive_lost = env.fired().iter().any(super::loses_objects);
     let judged = shared.with(|state| {
         let first_retained = retained(&state.history, &state.limits, peak);
         let manifest_kept = state.manifest_kept;
-        let rules = Rules { stop: state.stop.unwrap_or(Stop::Close), damaged: false, manifest_kept, first_retained };
+        let stop = state.stop.unwrap_or(Stop::Close);
+        let rules = Rules { stop, damaged: false, manifest_kept, archive_lost, first_retained };
         state.counts.recoveries += 1;
         let judged = aof_recovery::check(&state.history, &recovered, rules).or_else(|fault| {
             // Whether something was damaged is known when the incarnation is over.

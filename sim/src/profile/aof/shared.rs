@@ -221,23 +221,31 @@ impl Shared {
 }
 
 /// Returns the id before which retention may have dropped everything.
+///
+/// An append without an answer may be there behind all that is known, and then goes as the others do: its time is no earlier than
+/// theirs, and what is known of its place is only that.
 pub(super) fn retained(history: &History, limits: &[Limits], wall_peak_us: u64) -> u64 {
-    let Some((last_id, last)) = history.known.last_key_value() else { return 1 };
-    let in_last = history.known.values().rev().take_while(|known| known.lsn == last.lsn);
     let unanswered = history.open.values().flat_map(|open| &open.records).copied();
-    let beyond = in_last.map(|known| known.stamp.bytes).chain(unanswered);
-    let end = last.lsn + beyond.map(|bytes| u64::from(bytes) + SLACK_RECORD_BYTES).sum::<u64>();
-    let peak = wall_peak_us.max(last.ts);
+    let size = |bytes: u32| u64::from(bytes) + SLACK_RECORD_BYTES;
+    let (count, open_bytes) =
+        unanswered.fold((0, SLACK_BYTES), |(count, bytes), record| (count + 1, bytes + size(record)));
+    let all = history.next_known().max(history.first_max) + count;
+    let last = history.known.last_key_value().map(|(_, last)| *last);
+    let (last_lsn, last_ts) = last.map_or((0, 0), |last| (last.lsn, last.ts));
+    let in_last = history.known.values().rev().take_while(|known| known.lsn == last_lsn);
+    let end = last_lsn + in_last.map(|known| size(known.stamp.bytes)).sum::<u64>() + open_bytes;
+    let peak = wall_peak_us.max(last_ts);
     let mut first = 1;
     for (age, bytes) in limits {
-        if bytes.is_some_and(|bytes| SLACK_BYTES >= bytes) {
-            first = first.max(last_id + 1);
+        let expired = |ts: u64| age.is_some_and(|age| ts.saturating_add(age) <= peak);
+        if expired(last_ts) || bytes.is_some_and(|bytes| open_bytes >= bytes) {
+            first = first.max(all);
         }
         for (id, known) in &history.known {
-            if age.is_some_and(|age| known.ts.saturating_add(age) <= peak) {
+            if expired(known.ts) {
                 first = first.max(id + 1);
             }
-            if bytes.is_some_and(|bytes| end - known.lsn + SLACK_BYTES >= bytes) {
+            if bytes.is_some_and(|bytes| end - known.lsn >= bytes) {
                 first = first.max(*id);
             }
         }
