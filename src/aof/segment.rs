@@ -442,14 +442,16 @@ impl<E: Env> Segments<E> {
                 let spare = (self.spare_next, file_bytes);
                 let to = self.path(&spare_name(spare.0));
                 self.env.disk().rename(&path, &to).map_err(|error| Error::io("rename", &path, error))?;
+                // Gone for readers, whatever becomes of the sync; not to be written over before it.
+                self.closed.pop_front();
                 self.spare_next += 1;
                 self.sync_dropped()?;
                 self.spares.push(spare);
             } else {
                 self.env.disk().remove(&path).map_err(|error| Error::io("remove", &path, error))?;
+                self.closed.pop_front();
                 self.sync_dropped()?;
             }
-            self.closed.pop_front();
             dropped += 1;
         }
         Ok(dropped)

@@ -246,6 +246,21 @@ fn a_cursor_in_a_segment_that_is_gone_with_the_next_says_so() {
 }
 
 #[test]
+fn a_segment_that_has_left_the_disk_is_gone_for_cursors_though_the_directory_could_not_be_synced() {
+    let mut model = Model::new();
+    for round in 0..40u8 {
+        model.append(0, &[vec![round; 1000]]);
+        model.sync();
+    }
+    let second = model.chain().locate(At::Number(2)).unwrap().unwrap();
+    // The first segment is renamed, and then the disk takes nothing more.
+    model.env.die_at(Some(model.env.operations() + 1));
+    model.log.truncate_before(second.base_lsn).unwrap_err();
+    assert_eq!(model.chain().first().unwrap().id, second.base_id);
+    assert_eq!(model.cursor(From::First).next_ref().unwrap().unwrap().id, second.base_id);
+}
+
+#[test]
 fn a_cursor_keeps_its_segment_when_it_is_truncated_and_then_says_what_is_gone() {
     let mut model = Model::new();
     for round in 0..40u8 {

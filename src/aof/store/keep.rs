@@ -182,7 +182,7 @@ impl<E: Env> Shared<E> {
             keep_from = keep_from.max(expired(&segments, oldest));
         }
         if let Some(bytes) = bytes {
-            keep_from = keep_from.max(beyond(&segments, self.log.end().0, bytes));
+            keep_from = keep_from.max(beyond(&segments, self.log.durable().0, bytes));
         }
         self.env.reached(if keep_from > self.first_id.load(Ordering::Acquire) {
             "aof.expired"
@@ -210,7 +210,7 @@ fn expired(segments: &[SegmentEntry], oldest: u64) -> u64 {
     kept.map_or(0, |segment| segment.base_id)
 }
 
-/// Returns the first id of the oldest segment that is needed to keep `bytes` of a log that ends at `end`.
+/// Returns the first id of the oldest segment that is needed to keep `bytes` of a log that is durable up to `end`.
 fn beyond(segments: &[SegmentEntry], end: u64, bytes: u64) -> u64 {
     let kept = segments.iter().rev().find(|segment| end - segment.base_lsn.0.min(end) >= bytes).or(segments.first());
     kept.map_or(0, |segment| segment.base_id)

@@ -118,6 +118,26 @@ fn retention_by_bytes_keeps_at_least_that_much() {
 }
 
 #[test]
+fn retention_by_bytes_does_not_count_what_a_power_loss_may_take() {
+    let env = TestEnv::default();
+    let aof = open(&env);
+    fill(&aof, 10);
+    aof.seal().unwrap();
+    let bytes = 5_000;
+    aof.retain(Retention { bytes: Some(bytes), age: None }).unwrap();
+    for _ in 0..10 {
+        drop(aof.append(&[7; 1000]).unwrap());
+    }
+    assert!(aof.segments().last().unwrap().base_lsn == aof.durable());
+    aof.shared.retain_once().unwrap();
+    assert_eq!(aof.first_id(), 1);
+    aof.flush().unwrap();
+    aof.shared.retain_once().unwrap();
+    assert_eq!(aof.first_id(), 11);
+    aof.close().unwrap();
+}
+
+#[test]
 fn retention_by_age_does_not_follow_a_clock_that_steps_back() {
     const HOUR: u64 = 3_600_000_000;
     let env = TestEnv::default();
