@@ -203,6 +203,8 @@ impl<E: Env> Cursor<E> {
         if end.is_none_or(|end| end.0 > lsn) {
             return match self.chain.locate(At::Number(number))? {
                 Some(_) => Ok(Some(Next::Nothing(visible))),
+                // It ended and was dropped since `visible` was looked at: its file is still open here, and is read to its end.
+                None if self.chain.visible(self.visibility)? > visible => Ok(None),
                 None => Err(self.gone()),
             };
         }

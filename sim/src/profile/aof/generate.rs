@@ -99,7 +99,7 @@ fn options(random: &mut Salted) -> AofOptions {
         archive,
         local_segments: pick(&[0, 1, 3]) as usize,
         cache_bytes: pick(&[0, 64 << 10, 1 << 20]) as usize,
-        background_us: pick(&[1_000, 20_000, 1_000_000]),
+        background_us: pick(&[5_000, 20_000, 1_000_000]),
     }
 }
 
