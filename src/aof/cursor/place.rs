@@ -191,7 +191,7 @@ impl<E: Env> Cursor<E> {
                 Some(span) => span.end_lsn,
                 None => match self.chain.locate(At::First)? {
                     Some(next) if next.number == number + 1 => Some(next.base_lsn),
-                    _ => return Err(self.gone()),
+                    _ => return self.seek_again(),
                 },
             },
         };
@@ -205,7 +205,7 @@ impl<E: Env> Cursor<E> {
                 Some(_) => Ok(Some(Next::Nothing(visible))),
                 // It ended and was dropped since `visible` was looked at: its file is still open here, and is read to its end.
                 None if self.chain.visible(self.visibility)? > visible => Ok(None),
-                None => Err(self.gone()),
+                None => self.seek_again(),
             };
         }
         match self.chain.locate(At::Number(number + 1))? {
@@ -217,8 +217,17 @@ impl<E: Env> Cursor<E> {
             }
             // The roll to the next one has failed: no more for now.
             None if self.chain.locate(At::Number(number))?.is_some() => Ok(Some(Next::Nothing(visible))),
-            None => Err(self.gone()),
+            None => self.seek_again(),
         }
+    }
+
+    /// The segment to go on with is no longer there. One that held no record is not missed: the next record is looked for.
+    fn seek_again(&mut self) -> Result<Option<Next>> {
+        let first = self.chain.first()?.id;
+        let Some(id) = self.next_id.filter(|id| *id >= first) else { return Err(self.gone()) };
+        self.next_id = None;
+        self.stand = Stand::Seek(From::Id(id));
+        Ok(None)
     }
 
     /// Stands at `lsn` in `span`.
