@@ -160,6 +160,11 @@ impl<E: Env> Chain<E> for Readers<E> {
 
     fn open(&self, span: &Span) -> Result<Arc<SegmentReader<E>>> {
         let known = self.table.lock().get(span.number).filter(|reader| reader.is_of(span));
+        // The span of an archived segment does not tell whether the file that was opened before it left the disk still is it.
+        let known = match known {
+            Some(reader) if span.salt == [0; 16] && !self.chain.is_current(&reader)? => None,
+            known => known,
+        };
         let reader = match known {
             Some(reader) => {
                 self.hits.fetch_add(1, Ordering::Relaxed);

@@ -24,7 +24,7 @@ mod object_tests;
 pub mod rebuild;
 pub mod remote;
 #[cfg(test)]
-mod test_storage;
+pub(in crate::aof) mod test_storage;
 pub mod upload;
 
 pub use filesystem::FilesystemArchiveStorage;

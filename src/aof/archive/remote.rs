@@ -14,10 +14,10 @@ use super::cache::{BlockCache, CacheStats};
 use super::format::BLOCK_BYTES;
 use super::object::ObjectReader;
 use crate::aof::KeyRing;
-use crate::aof::chain::{At, LogChain, Span};
+use crate::aof::chain::{At, Chain, LogChain, Span};
 use crate::aof::joined::{Archived, JoinedChain};
 use crate::aof::log::Log;
-use crate::aof::manifest::{Manifest, SegmentEntry, SegmentStatus};
+use crate::aof::manifest::{SegmentEntry, SegmentStatus, States};
 use crate::aof::read::ReadAt;
 use crate::base::{Error, ErrorKind, Result};
 use crate::env::{Env, Mutex};
@@ -44,7 +44,7 @@ pub struct Remote<E: Env> {
     env: E,
     storage: Arc<dyn ArchiveStorage>,
     keys: Option<KeyRing>,
-    manifest: Arc<Manifest<E>>,
+    manifest: Arc<dyn States>,
     cache: Arc<BlockCache<E>>,
     open: Arc<Mutex<E, Open<E>>>,
 }
@@ -55,7 +55,7 @@ impl<E: Env> Remote<E> {
         env: E,
         storage: Arc<dyn ArchiveStorage>,
         keys: Option<KeyRing>,
-        manifest: Arc<Manifest<E>>,
+        manifest: Arc<dyn States>,
         cache_bytes: usize,
     ) -> Arc<Remote<E>> {
         let open = Open { images: BTreeMap::new(), opening: BTreeMap::new(), closed_below: 0 };
@@ -76,11 +76,10 @@ impl<E: Env> Remote<E> {
 
     /// Opens the image of the archived segment `number`, or returns the one that exists.
     fn image(&self, number: u64) -> Result<Arc<Image<E>>> {
-        let gone = || Error::not_found(format_args!("segment {number} is not in the archive"));
         {
             let mut open = self.open.lock();
             if number < open.closed_below {
-                return Err(gone());
+                return Err(gone(number));
             }
             if let Some(image) = open.images.get(&number).and_then(Weak::upgrade) {
                 return Ok(image);
@@ -88,7 +87,7 @@ impl<E: Env> Remote<E> {
             *open.opening.entry(number).or_insert(0) += 1;
         }
         let entry = self.manifest.state().entries.get(&number).filter(|entry| is_archived(entry)).cloned();
-        let opened = entry.ok_or_else(gone).and_then(|entry| self.open_entry(entry));
+        let opened = entry.ok_or_else(|| gone(number)).and_then(|entry| self.open_entry(entry));
         let mut open = self.open.lock();
         if let Some(count) = open.opening.get_mut(&number) {
             *count -= 1;
@@ -118,6 +117,40 @@ impl<E: Env> Remote<E> {
         Ok(Image { cache: self.cache.clone(), open: self.open.clone(), object, entry, pace })
     }
 
+    /// Returns true if segment `number` is in the archive, to be read.
+    pub(crate) fn has(&self, number: u64) -> bool {
+        self.manifest.state().entries.get(&number).is_some_and(is_archived)
+    }
+
+    /// Returns what `error` is if another process, which knows nothing of readers here, has deleted the object meanwhile.
+    fn unless_gone(&self, number: u64, error: Error) -> Error {
+        match self.manifest.refresh() {
+            Ok(()) if !self.has(number) => gone(number),
+            _ => error,
+        }
+    }
+
+    /// Reads the whole object of the archived segment `number`, past the cache, and checks every byte of it.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound) if the segment is not archived or is being deleted; [`Corruption`](ErrorKind::Corruption)
+    /// naming the object's key, with the offset of what is damaged in it; the archive could not be asked.
+    pub(crate) fn verify(&self, number: u64) -> Result<()> {
+        let looked = self.image(number).and_then(|image| {
+            let crc = image.object.verify().map_err(|error| missing(&image.entry, error))?;
+            // One that was found again without the manifest has no checksum on record.
+            if image.entry.archived_crc64 != 0 && image.entry.archived_crc64 != crc {
+                let what = "the object's checksum is not the one that the manifest says";
+                return Err(Error::corruption(image.name(), 0, what));
+            }
+            Ok(())
+        });
+        match looked {
+            Err(error) if error.is_corruption() => Err(self.unless_gone(number, error)),
+            looked => looked,
+        }
+    }
+
     /// Lets no one open segments up to `number` any more; returns false if someone still reads it.
     pub(super) fn close(&self, number: u64) -> bool {
         let mut open = self.open.lock();
@@ -129,6 +162,10 @@ impl<E: Env> Remote<E> {
         }
         is_free
     }
+}
+
+fn gone(number: u64) -> Error {
+    Error::not_found(format_args!("segment {number} is not in the archive"))
 }
 
 fn is_read<E: Env>(open: &Open<E>, number: u64) -> bool {
@@ -239,9 +276,9 @@ impl<E: Env> ReadAt for Image<E> {
 }
 
 /// A store without an archive.
-struct Nowhere<E: Env>(Arc<Manifest<E>>);
+struct Nowhere(Arc<dyn States>);
 
-impl<E: Env> Archived for Nowhere<E> {
+impl Archived for Nowhere {
     fn first_id(&self) -> u64 {
         self.0.state().first_id
     }
@@ -256,12 +293,22 @@ impl<E: Env> Archived for Nowhere<E> {
 }
 
 /// Returns the segments of `log`, with those before them that `manifest` says are archived, readable through `remote`.
-pub fn chain<E: Env>(log: Log<E>, manifest: Arc<Manifest<E>>, remote: Option<Arc<Remote<E>>>) -> JoinedChain<E> {
+pub fn chain<E: Env>(log: Log<E>, manifest: Arc<dyn States>, remote: Option<Arc<Remote<E>>>) -> JoinedChain<E> {
+    joined(log.env().clone(), Arc::new(LogChain(log)), manifest, remote)
+}
+
+/// Returns the segments of `local`, with those before them that `manifest` says are archived, readable through `remote`.
+pub fn joined<E: Env>(
+    env: E,
+    local: Arc<dyn Chain<E>>,
+    manifest: Arc<dyn States>,
+    remote: Option<Arc<Remote<E>>>,
+) -> JoinedChain<E> {
     let archived: Arc<dyn Archived> = match remote {
         Some(remote) => remote,
         None => Arc::new(Nowhere(manifest)),
     };
-    JoinedChain::new(log.env().clone(), Arc::new(LogChain(log)), archived)
+    JoinedChain::new(env, local, archived)
 }
 
 /// Returns an entry as a span.
@@ -296,6 +343,10 @@ impl<E: Env> Archived for Remote<E> {
     }
 
     fn open(&self, number: u64) -> Result<Box<dyn ReadAt>> {
-        Ok(Box::new(self.image(number)?))
+        self.manifest.refresh()?;
+        match self.image(number) {
+            Err(error) if error.is_corruption() => Err(self.unless_gone(number, error)),
+            image => Ok(Box::new(image?)),
+        }
     }
 }

@@ -38,6 +38,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How often in a row a cursor goes after a segment that another process moves.
+const MOVES_MAX: u32 = 3;
+
 /// Where a cursor begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum From {
@@ -250,7 +253,34 @@ impl<E: Env> Cursor<E> {
 
     /// Makes the next record ready in `self.batch`.
     fn prepare(&mut self) -> Result<Next> {
+        for _ in 0..MOVES_MAX {
+            match self.prepare_unfused() {
+                Err(error) if self.has_moved(&error) => {}
+                prepared => return prepared.map_err(|error| self.failed(error)),
+            }
+        }
         self.prepare_unfused().map_err(|error| self.failed(error))
+    }
+
+    /// Returns true if it is worth another try. The file it stood in may be gone and the next record not: another process has
+    /// archived the segment. Or what it met while it looked for its place may have been dropped under the look: damage stays.
+    fn has_moved(&mut self, error: &Error) -> bool {
+        if error.is_corruption() && matches!(self.stand, Stand::Seek(_)) {
+            return true;
+        }
+        let Some(AofError::Truncated { id, .. }) = AofError::of(error) else { return false };
+        let Some(next) = self.next_id.or(self.wanted.exact.then_some(self.wanted.id)) else { return false };
+        let is_kept = || {
+            self.chain.visible(self.visibility)?;
+            Ok::<_, Error>(self.chain.first()?.id <= next)
+        };
+        if *id != next || !is_kept().unwrap_or(false) {
+            return false;
+        }
+        self.stand = Stand::Seek(From::Id(next));
+        self.batch = Batch::default();
+        self.next_id = None;
+        true
     }
 
     /// Ends the cursor with `error`.

@@ -9,11 +9,11 @@ use super::*;
 /// What to pass over until the first record is met.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Wanted {
-    id: u64,
+    pub(super) id: u64,
     ts: u64,
     lsn: u64,
     /// Whether the first record shown must be `id`.
-    exact: bool,
+    pub(super) exact: bool,
 }
 
 impl<E: Env> Cursor<E> {

@@ -18,13 +18,15 @@ pub mod format;
 pub mod state;
 #[cfg(test)]
 mod tests;
+pub mod view;
 
 pub use state::{Attempt, AttemptStatus, Edit, ManifestState, SegmentEntry, SegmentStatus};
+pub use view::ManifestView;
 
 use super::format::FrameKind;
 use super::log::Log;
 use super::names::{MANIFEST_DIR, segment_name};
-use super::types::{Append, Frame, LogOptions, Lsn};
+use super::types::{Append, LogOptions, Lsn};
 use crate::base::{Error, ErrorKind, Result};
 use crate::env::{Env, Mutex};
 use std::fmt;
@@ -83,31 +85,35 @@ fn with_way_out(dir: &Path, error: Error) -> Error {
 }
 
 /// Builds the state out of the frames.
-struct Reading<'a> {
-    dir: &'a Path,
+struct Reading {
+    dir: PathBuf,
     state: ManifestState,
     writer: Writer,
 }
 
-impl Reading<'_> {
-    fn take(&mut self, frame: Frame<'_>) -> Result<()> {
+impl Reading {
+    fn new(dir: &Path) -> Reading {
+        Reading { dir: dir.to_path_buf(), state: ManifestState::default(), writer: Writer::default() }
+    }
+
+    fn take(&mut self, lsn: Lsn, kind: FrameKind, payload: &[u8]) -> Result<()> {
         let damage = |what: &str| {
             // The log knows the file; the position tells which frame.
-            Error::corruption(self.dir, frame.lsn.0, format_args!("the frame at position {}: {what}", frame.lsn))
+            Error::corruption(&self.dir, lsn.0, format_args!("the frame at position {lsn}: {what}"))
         };
-        if frame.kind == FrameKind::Rewrite {
+        if kind == FrameKind::Rewrite {
             self.state = ManifestState::default();
-            self.writer = Writer { exists: true, state_bytes: frame.payload.len() as u64, grown: 0 };
+            self.writer = Writer { exists: true, state_bytes: payload.len() as u64, grown: 0 };
         } else if !self.writer.exists {
             // Before the oldest whole state that was kept: a later one will follow.
             self.writer.grown += 1;
             return Ok(());
         }
-        for edit in format::decode(frame.payload).map_err(damage)? {
+        for edit in format::decode(payload).map_err(damage)? {
             self.state.apply(&edit).map_err(damage)?;
         }
-        if frame.kind != FrameKind::Rewrite {
-            self.writer.grown += frame.payload.len() as u64;
+        if kind != FrameKind::Rewrite {
+            self.writer.grown += payload.len() as u64;
         }
         Ok(())
     }
@@ -117,6 +123,26 @@ impl Reading<'_> {
             return Err(Error::corruption(&self.dir.join(segment_name(1)), 0, "no frame holds the whole state"));
         }
         Ok(())
+    }
+}
+
+/// Where the state of a manifest is known from: the manifest itself, or a look at it from outside.
+pub trait States: Send + Sync + 'static {
+    /// Returns the state as of the last commit, or of the last [`refresh`](Self::refresh).
+    fn state(&self) -> Arc<ManifestState>;
+
+    /// Looks for commits of somebody else.
+    ///
+    /// # Errors
+    /// As [`ManifestView::refresh`].
+    fn refresh(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl<E: Env> States for Manifest<E> {
+    fn state(&self) -> Arc<ManifestState> {
+        Manifest::state(self)
     }
 }
 
@@ -132,8 +158,9 @@ impl<E: Env> Manifest<E> {
     /// [`Corruption`](ErrorKind::Corruption) names the file and the way out; what the disk met.
     pub fn open(env: E, dir: &Path) -> Result<(Manifest<E>, bool)> {
         let dir = dir.join(MANIFEST_DIR);
-        let mut reading = Reading { dir: &dir, state: ManifestState::default(), writer: Writer::default() };
-        let opened = Log::open(env.clone(), &dir, options(), &mut |frame| reading.take(frame));
+        let mut reading = Reading::new(&dir);
+        let mut take = |frame: super::types::Frame<'_>| reading.take(frame.lsn, frame.kind, frame.payload);
+        let opened = Log::open(env.clone(), &dir, options(), &mut take);
         let (log, report) = opened.map_err(|error| with_way_out(&dir, error))?;
         reading.finish().map_err(|error| with_way_out(&dir, error))?;
         let Reading { state, writer, .. } = reading;

@@ -8,9 +8,9 @@ use super::super::archive::remote::Remote;
 use super::super::archive::upload::{ArchiveStats, Archiver, ArchiverOptions, Progress, unarchived};
 use super::super::chain::{At, Chain};
 use super::super::log::Log;
-use super::super::manifest::Manifest;
+use super::super::manifest::{Manifest, States};
 use super::Shared;
-use super::config::AofConfig;
+use super::config::{AofConfig, ArchiveConfig};
 use crate::base::Result;
 use crate::env::{Env, Mutex};
 use std::path::Path;
@@ -39,6 +39,12 @@ pub(super) fn source(config: &AofConfig) -> Option<Source<'_>> {
     Some(Source { storage: &archive.storage, prefix: &archive.prefix, keys: config.encryption.as_ref() })
 }
 
+/// Returns what reads the segments that `manifest` says are archived, if there is an archive.
+pub(super) fn remote<E: Env>(env: &E, config: &AofConfig, manifest: Arc<dyn States>) -> Option<Arc<Remote<E>>> {
+    let ArchiveConfig { storage, cache_bytes, .. } = config.archive.as_ref()?;
+    Some(Remote::new(env.clone(), storage.clone(), config.encryption.clone(), manifest, *cache_bytes))
+}
+
 impl<E: Env> Archive<E> {
     /// Makes what the configuration asks for.
     pub(super) fn new(
@@ -51,8 +57,7 @@ impl<E: Env> Archive<E> {
         let archive = Archive { parts: None, unarchived: AtomicU64::new(0) };
         let Some(chosen) = &config.archive else { return Ok(archive) };
         let keys = config.encryption.clone();
-        let remote =
-            Remote::new(env.clone(), chosen.storage.clone(), keys.clone(), manifest.clone(), chosen.cache_bytes);
+        let Some(remote) = remote(env, config, manifest.clone()) else { return Ok(archive) };
         let options = ArchiverOptions {
             prefix: chosen.prefix.clone(),
             local_segments: chosen.local_segments,

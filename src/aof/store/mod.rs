@@ -15,6 +15,8 @@
 //! | `archiving` | the archive, if there is one |
 //! | `ledger` | which segments there are, here and in the archive |
 //! | `reading` | cursors |
+//! | `view` | what a read-only open reads |
+//! | `verify` | looking at every byte |
 //! | `observe` | counters |
 //! | `errors` | errors of both threads on their way to a caller |
 //!
@@ -43,6 +45,10 @@ mod reading;
 #[cfg(test)]
 mod tests;
 mod ticket;
+mod verify;
+mod view;
+#[cfg(test)]
+mod view_tests;
 
 pub use config::{AofConfig, AofConfigBuilder, ArchiveConfig, FlushStrategy, Retention};
 pub use durable::{Changed, DurableWatch};

@@ -2,17 +2,11 @@
 //!
 //! Any thread, beside any number of appenders; see [`Cursor`].
 
+use super::view::StoreView;
 use super::*;
 use crate::aof::archive::remote::{self, Remote};
-use crate::aof::chain::{At, Chain, Visibility};
 use crate::aof::cursor::{Cursor, From, Record};
 use crate::aof::readers::ReaderStats;
-use crate::aof::verify::{self, VerifyReport};
-use crate::aof::view::ViewChain;
-use crate::base::ErrorKind;
-
-/// How often the manifest is looked at again, which is being written, before what is wrong with it counts.
-const LOOKS: usize = 3;
 
 /// Returns the readers of a store.
 pub(super) fn readers<E: Env>(
@@ -64,65 +58,28 @@ impl<E: Env> Aof<E> {
 }
 
 impl<E: Env> Aof<E> {
-    /// Looks at every byte of the store up to what is written, archived segments included, beside appends and cursors.
-    ///
-    /// # Errors
-    /// What reading met. Damage is no error: it is in the report.
-    pub fn verify(&self) -> Result<VerifyReport> {
-        let readers = &self.shared.readers;
-        let mut report = VerifyReport::default();
-        let written = readers.visible(Visibility::Written)?;
-        let mut at = At::First;
-        while let Some(span) = readers.locate(at)? {
-            at = At::Number(span.number + 1);
-            let end = span.end_lsn.unwrap_or(written.max(span.base_lsn)).0;
-            // Only a local file has a salt that is known beforehand.
-            let is_image = span.salt == [0; 16];
-            let looked = readers
-                .open(&span)
-                .and_then(|reader| verify::verify_segment(&self.shared.env, &reader, end, is_image, &mut report));
-            match looked {
-                // Truncated meanwhile.
-                Err(error) if *error.kind() == ErrorKind::NotFound => {}
-                Err(error) => report.note(error)?,
-                Ok(()) => {}
-            }
-        }
-        let manifest = self.shared.dir.join("manifest");
-        let look = || verify::verify_if_there(&self.shared.env, &manifest, false);
-        let mut looked = look()?;
-        for _ in 0..LOOKS {
-            if looked.is_clean() {
-                break;
-            }
-            // Beside a commit the first of two new frames may be missed and the second one seen; damage stays.
-            looked = look()?;
-        }
-        report.merge(looked);
-        Ok(report)
-    }
-
     /// Opens the store in `dir` for reading only, beside the process that writes it or without one.
     ///
-    /// Takes no lock and changes nothing. Shows local segments; by default what the log itself says is durable, see
-    /// [`ViewChain`].
+    /// Takes no lock and changes nothing. Shows what was not truncated; archived segments too if `config` has their archive,
+    /// else local ones only; by default what the log itself says is durable, see
+    /// [`ViewChain`](crate::aof::view::ViewChain).
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such directory;
-    /// [`Corruption`](crate::ErrorKind::Corruption) naming a bad segment header or a missing segment; what the disk met.
+    /// [`Corruption`](crate::ErrorKind::Corruption) naming a bad segment header, a missing segment or damage of the manifest;
+    /// what the disk met.
     pub fn open_read_only(env: E, dir: impl AsRef<Path>, config: AofConfig) -> Result<AofReader<E>> {
         config.validate()?;
-        let view = Arc::new(ViewChain::open(env.clone(), dir.as_ref(), config.encryption)?);
+        let view = StoreView::open(env, dir.as_ref(), &config)?;
         let readers = Readers::new(view.clone(), config.open_segments_max, config.readers_max);
-        Ok(AofReader { env, view, readers })
+        Ok(AofReader { view, readers })
     }
 }
 
 /// A store opened for reading only, by [`Aof::open_read_only`].
 pub struct AofReader<E: Env = StdEnv> {
-    env: E,
-    view: Arc<ViewChain<E>>,
-    readers: Arc<Readers<E>>,
+    pub(super) view: Arc<StoreView<E>>,
+    pub(super) readers: Arc<Readers<E>>,
 }
 
 impl<E: Env> std::fmt::Debug for AofReader<E> {
@@ -147,14 +104,6 @@ impl<E: Env> AofReader<E> {
     pub fn read(&self, id: u64) -> Result<Record> {
         self.readers.read(id)
     }
-
-    /// Looks at every byte of the store's directory, see [`verify_store`](verify::verify_store).
-    ///
-    /// # Errors
-    /// What reading met. Damage is no error: it is in the report.
-    pub fn verify(&self) -> Result<VerifyReport> {
-        verify::verify_store(&self.env, self.view.dir())
-    }
 }
 
 #[cfg(test)]
@@ -178,8 +127,10 @@ mod tests {
         assert_eq!(aof.read(4).unwrap().bytes[..], [3]);
         assert_eq!(AofError::of(&aof.read(3).unwrap_err()), Some(&AofError::Truncated { id: 3, first: 4 }));
         assert_eq!(AofError::of(&aof.read(11).unwrap_err()), Some(&AofError::NotYet { id: 11, next: 11 }));
-        let follower = aof.cursor(From::TailMinus(2)).unwrap().follow(true);
-        let seen = Arc::new(Mutex::new(Vec::new()));
+        let mut follower = aof.cursor(From::TailMinus(2)).unwrap().follow(true);
+        // The tail is looked for by the first read.
+        let first = follower.next_ref().unwrap().unwrap().id;
+        let seen = Arc::new(Mutex::new(vec![first]));
         let into = Arc::clone(&seen);
         let thread = StdEnv.spawn("follower", move || into.lock().extend(follower.map(|record| record.unwrap().id)));
         aof.append_sync(b"eleven").unwrap();
