@@ -37,7 +37,7 @@ const KEY_BYTES_MAX: usize = 1024;
 /// assert_eq!(archive.put_new("logs/1.seg", &b"bytes".as_slice())?, PutOutcome::Created);
 /// assert_eq!(archive.put_new("logs/1.seg", &b"other".as_slice())?, PutOutcome::Exists);
 /// assert_eq!(archive.read("logs/1.seg", 1..3)?, b"yt");
-/// # Ok::<(), aidb::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Durability

@@ -85,7 +85,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// aof.append_batch(&["second", "third"])?.wait()?;
 /// assert!(ticket.is_durable());
 /// aof.close()?;
-/// # Ok::<(), aidb::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Durability
