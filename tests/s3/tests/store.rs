@@ -238,6 +238,8 @@ fn without_the_archive_the_log_goes_on_and_says_so() {
     assert!(told, "an append was told of it");
     place.target.proxy.heal();
     wait_until("archived", || count(&aof, SegmentStatus::LocalDeleted) > 0);
+    // Cursors show what is durable.
+    aof.flush().unwrap();
     check_all(&aof);
     aof.close().unwrap();
 }
