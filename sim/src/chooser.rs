@@ -213,6 +213,18 @@ impl Salted {
         assert!(n > 0, "a choice among nothing");
         ((u128::from(self.bits()) * u128::from(n)) >> 64) as u64
     }
+
+    /// Chooses a place of `weights`, each as often as it weighs; behind the last one if all are 0.
+    pub(crate) fn weighted(&mut self, weights: &[u64]) -> usize {
+        let mut at = self.below(weights.iter().sum::<u64>().max(1));
+        for (place, weight) in weights.iter().enumerate() {
+            if at < *weight {
+                return place;
+            }
+            at -= weight;
+        }
+        weights.len()
+    }
 }
 
 /// Depth-first search over all runs of a small program.

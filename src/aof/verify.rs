@@ -15,7 +15,7 @@
 use super::format::{ALIGN, FRAME_BYTES, Fault as Bad, FrameHeader, FrameKind, HEADER_BYTES, SegmentHeader};
 use super::index::format::Footer;
 use super::index::{Noted, SegmentIndex};
-use super::names::{Listing, segment_name};
+use super::names::{Listing, MANIFEST_DIR, segment_name};
 use super::read::{LocalFile, ReadAt};
 use super::scan::scan_behind;
 use super::segment::frame_place;
@@ -164,7 +164,7 @@ fn look_at_store<E: Env>(env: &E, dir: &Path) -> Result<VerifyReport> {
             Err(error) if *error.kind() == crate::ErrorKind::NotFound && attempts < ATTEMPTS => attempts += 1,
             report => {
                 let mut report = report?;
-                report.merge(verify_if_there(env, &dir.join("manifest"), false)?);
+                report.merge(verify_if_there(env, &dir.join(MANIFEST_DIR), false)?);
                 return Ok(report);
             }
         }

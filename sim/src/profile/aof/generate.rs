@@ -133,17 +133,7 @@ fn mix(random: &mut Salted, segment_bytes: u64) -> Mix {
 
 fn op(random: &mut Salted, mix: &Mix, reader: bool) -> Op {
     let from = if reader { 3 } else { 0 };
-    let weights = &mix.weights[from..];
-    let mut at = random.below(weights.iter().sum::<u64>().max(1));
-    let mut kind = from;
-    for weight in weights {
-        if at < *weight {
-            break;
-        }
-        at -= weight;
-        kind += 1;
-    }
-    match kind {
+    match from + random.weighted(&mix.weights[from..]) {
         0 => Op::Append { records: vec![bytes(random, mix)], tag: random.below(3) as u32, wait: wait(random, mix) },
         1 => {
             let count = 2 + random.below(mix.batch_max);

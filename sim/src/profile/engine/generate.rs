@@ -120,16 +120,7 @@ fn mix(random: &mut Salted, keys: u64, memtable_bytes: u64) -> Mix {
 
 fn op(random: &mut Salted, mix: &Mix, reader: bool) -> Op {
     let from = if reader { 3 } else { 0 };
-    let weights = &mix.weights[from..];
-    let mut at = random.below(weights.iter().sum::<u64>().max(1));
-    let mut kind = from;
-    for weight in weights {
-        if at < *weight {
-            break;
-        }
-        at -= weight;
-        kind += 1;
-    }
+    let kind = from + random.weighted(&mix.weights[from..]);
     match kind {
         0 => Op::Write {
             writes: vec![Write { key: key(random, mix), bytes: Some(bytes(random, mix)) }],
