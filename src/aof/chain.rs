@@ -145,6 +145,12 @@ pub trait Chain<E: Env>: Send + Sync + 'static {
         Ok(true)
     }
 
+    /// Returns true if another process writes the log, which may move or drop a segment between two looks. What such a look
+    /// meets counts only if the next one meets it too.
+    fn is_foreign(&self) -> bool {
+        false
+    }
+
     /// Returns true if there may be more later, false once the log was closed.
     ///
     /// # Errors

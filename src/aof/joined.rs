@@ -108,6 +108,10 @@ impl<E: Env> Chain<E> for JoinedChain<E> {
         self.local.is_current(reader)
     }
 
+    fn is_foreign(&self) -> bool {
+        self.local.is_foreign()
+    }
+
     fn is_open(&self) -> Result<bool> {
         self.local.is_open()
     }

@@ -191,6 +191,10 @@ impl<E: Env> Chain<E> for Readers<E> {
         self.chain.is_current(reader)
     }
 
+    fn is_foreign(&self) -> bool {
+        self.chain.is_foreign()
+    }
+
     fn is_open(&self) -> Result<bool> {
         self.chain.is_open()
     }

@@ -234,6 +234,10 @@ impl<E: Env> Chain<E> for ViewChain<E> {
         }
     }
 
+    fn is_foreign(&self) -> bool {
+        true
+    }
+
     fn is_open(&self) -> Result<bool> {
         Ok(true)
     }

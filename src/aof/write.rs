@@ -259,6 +259,8 @@ impl<E: Env> Inner<E> {
             self.write_footer(io, index, next.base_ts, next.base_lsn)?;
         }
         assert_eq!(next.base_lsn, io.written, "a segment begins where the one before ends");
+        // Before the sync, and whether or not the next segment comes: what is durable was written.
+        self.advance_written(io.written);
         let old = &io.active;
         assert_eq!(next.segment_no, old.header.segment_no + 1, "segments are numbered without a gap");
         let reach = Reach { lsn: io.written, records: io.records };
@@ -277,7 +279,6 @@ impl<E: Env> Inner<E> {
         assert_eq!(made.end_lsn, io.written, "a segment begins where the one before ends");
         count(&self.stats.rolls, 1);
         count(&self.stats.recycled, u64::from(made.recycled));
-        self.advance_written(io.written);
         let index = self.options.index.then(|| SegmentIndex::new(next.base_id));
         self.stage.lock().begin(made.segment.header, made.file_bytes, index);
         io.crc = self.options.index.then_some(made.crc);

@@ -262,13 +262,24 @@ impl<E: Env> Cursor<E> {
         self.prepare_unfused().map_err(|error| self.failed(error))
     }
 
-    /// Returns true if it is worth another try. The file it stood in may be gone and the next record not: another process has
-    /// archived the segment. Or what it met while it looked for its place may have been dropped under the look: damage stays.
+    /// Returns true if it is worth another try. A place that moves on with the log may be gone and the log still there.
+    ///
+    /// Beside another process also: the file it stood in may be gone and the next record not, as the segment is archived now. Or
+    /// what it met while it looked for its place may have been dropped under the look: damage stays.
     fn has_moved(&mut self, error: &Error) -> bool {
+        let truncated = AofError::of(error);
+        if matches!(self.stand, Stand::Seek(From::First | From::Time(_) | From::TailMinus(_)))
+            && matches!(truncated, Some(AofError::Truncated { .. }))
+        {
+            return true;
+        }
+        if !self.chain.is_foreign() {
+            return false;
+        }
         if error.is_corruption() && matches!(self.stand, Stand::Seek(_)) {
             return true;
         }
-        let Some(AofError::Truncated { id, .. }) = AofError::of(error) else { return false };
+        let Some(AofError::Truncated { id, .. }) = truncated else { return false };
         let Some(next) = self.next_id.or(self.wanted.exact.then_some(self.wanted.id)) else { return false };
         let is_kept = || {
             self.chain.visible(self.visibility)?;
@@ -305,14 +316,15 @@ impl<E: Env> Cursor<E> {
                 }
                 Stand::In(frames) => {
                     let lsn = frames.lsn();
-                    match frames.advance()? {
-                        Some(Ok(header)) if header.kind == FrameKind::Data => self.enter(lsn, &header)?,
-                        Some(Ok(_)) => {}
-                        Some(Err(fault)) => {
+                    match frames.advance() {
+                        Err(error) => return Err(self.explain(error)),
+                        Ok(Some(Ok(header))) if header.kind == FrameKind::Data => self.enter(lsn, &header)?,
+                        Ok(Some(Ok(_))) => {}
+                        Ok(Some(Err(fault))) => {
                             let error = frames.damage(lsn, format_args!("frame {fault}"));
                             return Err(self.explain(error));
                         }
-                        None => {
+                        Ok(None) => {
                             if let Some(nothing) = self.cross()? {
                                 return Ok(nothing);
                             }

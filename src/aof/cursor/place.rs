@@ -16,9 +16,33 @@ pub(super) struct Wanted {
     pub(super) exact: bool,
 }
 
+/// How often in a row a place is looked for that is dropped under the look.
+const LOOKS_MAX: u32 = 20;
+
+/// Where a cursor is to begin.
+enum Found {
+    /// At or behind the place in this segment.
+    In(Span, At),
+    /// Nothing more than this is visible.
+    Nothing(Lsn),
+    /// What one step found was gone for the next.
+    Moved,
+}
+
 impl<E: Env> Cursor<E> {
     /// Goes to `from`. Returns what to answer if there is nothing yet.
     pub(super) fn find(&mut self, from: From) -> Result<Option<Next>> {
+        for _ in 0..LOOKS_MAX {
+            match self.look_for(from)? {
+                Found::Nothing(visible) => return Ok(Some(Next::Nothing(visible))),
+                Found::In(span, inner) => return self.open_at(&span, inner).map(|()| None),
+                Found::Moved => {}
+            }
+        }
+        Err(self.gone())
+    }
+
+    fn look_for(&mut self, from: From) -> Result<Found> {
         let visible = self.chain.visible(self.visibility)?;
         let first = self.chain.first()?;
         let (at, wanted) = match from {
@@ -36,22 +60,33 @@ impl<E: Env> Cursor<E> {
                 (At::Id(id), Wanted { id, exact: true, ..Wanted::default() })
             }
         };
-        let Some(mut span) = self.chain.locate(at)? else { return Ok(Some(Next::Nothing(visible))) };
-        // A segment that begins at or after what is visible says nothing about what is.
-        if span.base_lsn > visible {
-            match self.chain.locate(At::Lsn(visible))? {
-                Some(earlier) => span = earlier,
-                None => return Ok(Some(Next::Nothing(visible))),
-            }
-        }
+        self.wanted = wanted;
+        let Some(mut span) = self.chain.locate(at)? else {
+            // A number was handed out a moment ago.
+            return Ok(if matches!(at, At::Number(_)) { Found::Moved } else { Found::Nothing(visible) });
+        };
         let inner = match from {
             From::Lsn(lsn) => At::Lsn(lsn),
             From::Time(ts) => At::Time(ts),
             _ => At::Id(wanted.id),
         };
-        self.wanted = wanted;
-        self.open_at(&span, inner)?;
-        Ok(None)
+        // The oldest segment answers for what was dropped since `first` was looked at.
+        let has_left = match inner {
+            At::Lsn(lsn) => span.base_lsn > lsn,
+            At::Id(id) => span.base_id > id,
+            _ => false,
+        };
+        if has_left {
+            return Ok(Found::Moved);
+        }
+        // A segment that begins at or after what is visible says nothing about what is.
+        if span.base_lsn > visible {
+            match self.chain.locate(At::Lsn(visible))? {
+                Some(earlier) => span = earlier,
+                None => return Ok(Found::Nothing(visible)),
+            }
+        }
+        Ok(Found::In(span, inner))
     }
 
     /// Opens `span` and stands at the frame that its index names for `at`.
@@ -101,6 +136,17 @@ impl<E: Env> Cursor<E> {
 
     /// Returns the number after the last visible record.
     pub(super) fn visible_next_id(&self) -> Result<u64> {
+        for _ in 0..LOOKS_MAX {
+            match self.look_for_next_id() {
+                // The segment was dropped under the look, and another one is the last.
+                Err(error) if matches!(AofError::of(&error), Some(AofError::Truncated { .. })) => {}
+                found => return found,
+            }
+        }
+        self.look_for_next_id()
+    }
+
+    fn look_for_next_id(&self) -> Result<u64> {
         let visible = self.chain.visible(self.visibility)?;
         let Some(span) = self.chain.locate(At::Lsn(visible))? else { return Ok(self.chain.first()?.id) };
         let mut probe = Cursor::new(self.chain.clone(), From::First).visibility(self.visibility);
@@ -233,8 +279,9 @@ impl<E: Env> Cursor<E> {
     /// Stands at `lsn` in `span`.
     fn go_on_in(&mut self, span: &Span, lsn: u64, visible: Lsn) -> Result<Option<Next>> {
         let reader = self.open(span)?;
-        let (_, limit) = self.limit(span)?;
-        if limit <= lsn && (limit < lsn || span.end_lsn.is_none()) {
+        // It may have ended since it was located.
+        let (end, limit) = self.limit(span)?;
+        if limit <= lsn && (limit < lsn || end.is_none()) {
             return Ok(Some(Next::Nothing(visible)));
         }
         self.stand = Stand::In(reader.frames(lsn, limit));

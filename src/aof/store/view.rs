@@ -70,6 +70,10 @@ impl<E: Env> Chain<E> for StoreView<E> {
         Ok(self.remote.as_ref().is_some_and(|remote| remote.has(number)))
     }
 
+    fn is_foreign(&self) -> bool {
+        self.joined.is_foreign()
+    }
+
     fn is_open(&self) -> Result<bool> {
         self.joined.is_open()
     }
