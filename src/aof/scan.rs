@@ -26,40 +26,44 @@ struct Window<R> {
     /// Nothing at or after this offset is read.
     stop: u64,
     start: u64,
+    /// Room for the largest window so far: what was read once is not filled with zeros again.
     bytes: Vec<u8>,
+    /// How many of the bytes are of the source.
+    have: usize,
     /// How much is read next time.
     step: usize,
 }
 
 impl<R: ReadAt> Window<R> {
     fn new(source: R, stop: u64) -> Window<R> {
-        Window { source, stop, start: 0, bytes: Vec::new(), step: WINDOW_BYTES }
+        Window { source, stop, start: 0, bytes: Vec::new(), have: 0, step: WINDOW_BYTES }
     }
 
     /// Makes `len` bytes at `offset` available, or as many as there are, and returns where they lie in `self.bytes`.
     fn get(&mut self, offset: u64, len: usize) -> Result<Range<usize>> {
         let wanted_end = (offset + len as u64).min(self.stop);
-        let have_end = self.start + self.bytes.len() as u64;
+        let have_end = self.start + self.have as u64;
         if offset < self.start || wanted_end > have_end {
             self.slide(offset, len)?;
         }
-        let at = ((offset - self.start) as usize).min(self.bytes.len());
-        Ok(at..(at + len).min(self.bytes.len()))
+        let at = ((offset - self.start) as usize).min(self.have);
+        Ok(at..(at + len).min(self.have))
     }
 
     /// Moves on to `offset`; bytes that are there already are kept and not read again.
     fn slide(&mut self, offset: u64, len: usize) -> Result<()> {
-        let have_end = self.start + self.bytes.len() as u64;
+        let have_end = self.start + self.have as u64;
         let kept = if offset >= self.start { have_end.saturating_sub(offset) as usize } else { 0 };
         let room = usize::try_from(self.stop.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let from = self.bytes.len() - kept;
-        self.bytes.copy_within(from.., 0);
-        self.start = offset;
-        self.bytes.resize(len.max(self.step).min(room).max(kept), 0);
+        self.bytes.copy_within(self.have - kept..self.have, 0);
+        (self.start, self.have) = (offset, kept);
+        let wanted = len.max(self.step).min(room).max(kept);
+        if self.bytes.len() < wanted {
+            self.bytes.resize(wanted, 0);
+        }
         self.step = (2 * self.step).min(WINDOW_BYTES);
-        let read = self.source.read_at(&mut self.bytes[kept..], offset + kept as u64);
-        self.bytes.truncate(kept + *read.as_ref().unwrap_or(&0));
-        read.map(|_| ())
+        self.have += self.source.read_at(&mut self.bytes[kept..wanted], offset + kept as u64)?;
+        Ok(())
     }
 }
 

@@ -10,15 +10,64 @@
 use crc_fast::{CrcAlgorithm, Digest};
 
 /// Computes CRC-32C over `words` (little-endian) followed by `parts`.
+///
+/// Short parts are gathered first: a digest costs more to set up and to feed than a short run of bytes to check.
 pub fn crc32c(words: &[u64], parts: &[&[u8]]) -> u32 {
-    let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
+    if let ([], [part]) = (words, parts) {
+        return crc_fast::crc32_iscsi(part);
+    }
+    let mut gathered = Gathered { bytes: [0; GATHERED_BYTES], used: 0, digest: None };
     for word in words {
-        digest.update(&word.to_le_bytes());
+        gathered.push(&word.to_le_bytes());
     }
     for part in parts {
-        digest.update(part);
+        gathered.push(part);
     }
-    digest.finalize() as u32
+    gathered.value()
+}
+
+/// Parts up to this length are gathered.
+const GATHERED_BYTES: usize = 256;
+
+/// A CRC-32C of what is gathered, behind what was already digested.
+struct Gathered {
+    bytes: [u8; GATHERED_BYTES],
+    used: usize,
+    digest: Option<Digest>,
+}
+
+impl Gathered {
+    #[inline]
+    fn push(&mut self, part: &[u8]) {
+        if part.len() > GATHERED_BYTES - self.used {
+            return self.digest(part);
+        }
+        self.bytes[self.used..self.used + part.len()].copy_from_slice(part);
+        self.used += part.len();
+    }
+
+    #[cold]
+    fn digest(&mut self, part: &[u8]) {
+        let digest = self.digest.get_or_insert_with(|| Digest::new(CrcAlgorithm::Crc32Iscsi));
+        digest.update(&self.bytes[..self.used]);
+        self.used = 0;
+        if part.len() > GATHERED_BYTES / 2 {
+            digest.update(part);
+        } else {
+            self.bytes[..part.len()].copy_from_slice(part);
+            self.used = part.len();
+        }
+    }
+
+    fn value(mut self) -> u32 {
+        match &mut self.digest {
+            None => crc_fast::crc32_iscsi(&self.bytes[..self.used]),
+            Some(digest) => {
+                digest.update(&self.bytes[..self.used]);
+                digest.finalize() as u32
+            }
+        }
+    }
 }
 
 /// Computes CRC-32 (IEEE) over `words` (little-endian) followed by `parts`.
@@ -142,6 +191,17 @@ mod tests {
         crc.update(b"1234");
         crc.update(b"56789");
         assert_eq!(crc.value(), 0xae8b_1486_0a79_9888);
+    }
+
+    #[test]
+    fn parts_of_every_length_are_one_stream() {
+        let bytes: Vec<u8> = (0..2000u32).map(|at| (at * 7) as u8).collect();
+        for step in [1, 3, 64, 127, 128, 129, 255, 256, 257, 600] {
+            let parts: Vec<&[u8]> = bytes.chunks(step).collect();
+            assert_eq!(crc32c(&[], &parts), crc32c(&[], &[&bytes]), "{step}");
+            let (head, tail) = bytes.split_at(step);
+            assert_eq!(crc32c(&[], &[head, &[], tail]), crc32c(&[], &[&bytes]), "{step}");
+        }
     }
 
     #[test]
