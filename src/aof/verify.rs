@@ -1,6 +1,6 @@
 //! Looks at every byte of a log: [`verify`] a directory, and [`VerifyReport`].
 //!
-//! Reads only; on the calling thread. Of each segment: header, the zeros behind it, every frame's header, payload and
+//! Called by the store (`store/verify.rs`), the manifest and tools; reads only, on the calling thread. Of each segment: header, the zeros behind it, every frame's header, payload and
 //! padding, the order of ids, times and positions, the footer's checksum over all of it, and that it ends where the next
 //! begins. Reading goes on behind damage, so that one report names all of it.
 //!
@@ -20,8 +20,10 @@ use super::read::{LocalFile, ReadAt};
 use super::scan::scan_behind;
 use super::segment::frame_place;
 use crate::base::checksum::{Crc64, crc32c, locate_crc32c, locate_crc64};
-use crate::base::{Error, Result};
+use crate::base::{Error, ErrorKind, Result};
 use crate::env::{Disk, Env};
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Damage at one place.
@@ -44,6 +46,8 @@ pub struct VerifyReport {
     pub frames: u64,
     /// Records in good frames.
     pub records: u64,
+    /// Archived objects looked at as a whole.
+    pub objects: u64,
     /// Bytes from the segments' starts to their ends.
     pub bytes: u64,
     /// Bytes behind the end that look like frames which were being written when the writer died.
@@ -67,6 +71,7 @@ impl VerifyReport {
         self.segments += other.segments;
         self.frames += other.frames;
         self.records += other.records;
+        self.objects += other.objects;
         self.bytes += other.bytes;
         self.torn_bytes += other.torn_bytes;
         self.faults.extend(other.faults);
@@ -77,7 +82,7 @@ impl VerifyReport {
     /// # Errors
     /// Any other error.
     pub(super) fn note(&mut self, error: Error) -> Result<()> {
-        let crate::ErrorKind::Corruption { file, offset } = error.kind() else { return Err(error) };
+        let ErrorKind::Corruption { file, offset } = error.kind() else { return Err(error) };
         self.damage(file, *offset, &error);
         Ok(())
     }
@@ -88,6 +93,11 @@ impl VerifyReport {
 /// # Errors
 /// What listing and reading met. Damage is no error: it is in the report.
 pub fn verify<E: Env>(env: &E, dir: &Path, ids_contiguous: bool) -> Result<VerifyReport> {
+    look_at(env, dir, ids_contiguous).map(|(report, _)| report)
+}
+
+/// As [`verify`]; also returns the numbers of the segments.
+fn look_at<E: Env>(env: &E, dir: &Path, ids_contiguous: bool) -> Result<(VerifyReport, BTreeSet<u64>)> {
     let mut report = VerifyReport::default();
     let listing = Listing::classify(env.disk().list(dir).map_err(|error| Error::io("list", dir, error))?);
     let mut chain: Vec<(LocalFile<E>, SegmentHeader)> = Vec::new();
@@ -130,11 +140,11 @@ pub fn verify<E: Env>(env: &E, dir: &Path, ids_contiguous: bool) -> Result<Verif
         next_id = if is_gap { None } else { check.next_id };
     }
     report.faults.sort_by(|a, b| (&a.file, a.offset).cmp(&(&b.file, b.offset)));
-    Ok(report)
+    Ok((report, chain.iter().map(|(_, header)| header.segment_no).collect()))
 }
 
 /// Looks at every byte of the local segments and of the manifest of the store in `dir`, beside the process that writes it or
-/// without one; needs no keys.
+/// without one; needs no keys. [`Aof::verify_read_only`](super::Aof::verify_read_only) also looks at what is archived.
 ///
 /// A writer may write, drop and reuse files under the look, so damage is reported only if a second look finds it in the same
 /// place.
@@ -142,32 +152,34 @@ pub fn verify<E: Env>(env: &E, dir: &Path, ids_contiguous: bool) -> Result<Verif
 /// # Errors
 /// What listing and reading met. Damage is no error: it is in the report.
 pub fn verify_store<E: Env>(env: &E, dir: &Path) -> Result<VerifyReport> {
-    let mut first = look_at_store(env, dir)?;
-    if first.is_clean() {
-        return Ok(first);
-    }
-    let place = |fault: &Damage| (fault.file.clone(), fault.offset);
-    first.faults.sort_by_key(place);
-    let mut report = look_at_store(env, dir)?;
-    report.faults.retain(|fault| first.faults.binary_search_by_key(&place(fault), place).is_ok());
-    Ok(report)
+    look_at_store(env, dir).map(|(report, _)| report)
 }
 
 /// How often a store is looked at again whose writer drops a listed segment.
 const ATTEMPTS: u32 = 10;
 
-fn look_at_store<E: Env>(env: &E, dir: &Path) -> Result<VerifyReport> {
-    let mut attempts = 0;
+/// As [`verify_store`]; also returns the numbers of the local segments.
+pub(super) fn look_at_store<E: Env>(env: &E, dir: &Path) -> Result<(VerifyReport, BTreeSet<u64>)> {
+    let once = || -> Result<(VerifyReport, BTreeSet<u64>)> {
+        let (mut report, local) = look_at(env, dir, true)?;
+        report.merge(verify_if_there(env, &dir.join(MANIFEST_DIR), false)?);
+        Ok((report, local))
+    };
+    let (mut attempts, mut first) = (0, None::<Vec<Damage>>);
     loop {
-        match verify(env, dir, true) {
-            // The writer has dropped a segment since it was listed.
-            Err(error) if *error.kind() == crate::ErrorKind::NotFound && attempts < ATTEMPTS => attempts += 1,
-            report => {
-                let mut report = report?;
-                report.merge(verify_if_there(env, &dir.join(MANIFEST_DIR), false)?);
-                return Ok(report);
+        match (once(), &first) {
+            // The writer has dropped a file since it was listed.
+            (Err(error), _) if *error.kind() == ErrorKind::NotFound && attempts < ATTEMPTS => attempts += 1,
+            (Err(error), _) => return Err(error),
+            (Ok((report, _)), None) if !report.is_clean() => first = Some(report.faults),
+            (Ok(clean), None) => return Ok(clean),
+            (Ok((mut report, local)), Some(first)) => {
+                let is_at = |fault: &Damage, other: &Damage| fault.file == other.file && fault.offset == other.offset;
+                report.faults.retain(|fault| first.iter().any(|other| is_at(fault, other)));
+                return Ok((report, local));
             }
         }
+        env.relax();
     }
 }
 
@@ -248,13 +260,16 @@ struct Check<'a, E: Env> {
     faults_before: usize,
     /// Whether this is an archived image, decrypted, of which the footer's checksum says nothing.
     is_image: bool,
+    /// Which damage is of a payload that several bytes explain, and where that is in the file.
+    unclear: Option<(usize, Range<u64>)>,
 }
 
 impl<'a, E: Env> Check<'a, E> {
     fn new(env: &'a E, file: &'a dyn ReadAt, header: &'a SegmentHeader, report: &'a mut VerifyReport) -> Check<'a, E> {
         let faults_before = report.faults.iter().filter(|fault| fault.file != file.name()).count();
         let (next_id, index) = (Some(header.base_id), SegmentIndex::new(header.base_id));
-        Check { env, file, header, report, next_id, ids_contiguous: true, index, faults_before, is_image: false }
+        let (ids_contiguous, is_image, unclear) = (true, false, None);
+        Check { env, file, header, report, next_id, ids_contiguous, index, faults_before, is_image, unclear }
     }
 
     fn offset(&self, lsn: u64) -> u64 {
@@ -286,6 +301,30 @@ impl<'a, E: Env> Check<'a, E> {
         if self.is_image {
             return Ok(());
         }
+        let (end, crc) = (self.offset(lsn), self.crc64(lsn)?);
+        if crc != footer.crc64 {
+            let flip = locate_crc64(footer.crc64, crc, end as usize);
+            let offset = flip.map_or(0, |flip| flip.at as u64);
+            self.damage(offset, "the segment fails the checksum in its footer");
+        }
+        Ok(())
+    }
+
+    /// Names the one byte which explains the only damage there is, by the checksum in the footer at `lsn`.
+    fn clear_up(&mut self, lsn: u64, header: &FrameHeader) -> Result<()> {
+        let Some((fault, payload)) = self.unclear.take() else { return Ok(()) };
+        let bytes = self.read(lsn + FRAME_BYTES as u64, header.len as usize)?;
+        let Ok(footer) = Footer::decode(&bytes, self.header.base_lsn) else { return Ok(()) };
+        let flip = locate_crc64(footer.crc64, self.crc64(lsn)?, self.offset(lsn) as usize);
+        if let Some(offset) = flip.map(|flip| flip.at as u64).filter(|offset| payload.contains(offset)) {
+            self.report.faults[fault].offset = offset;
+            self.report.faults[fault].what.push_str("; this byte was changed");
+        }
+        Ok(())
+    }
+
+    /// Returns the checksum of the file's bytes before `lsn`.
+    fn crc64(&self, lsn: u64) -> Result<u64> {
         let (mut crc, mut at, end) = (Crc64::new(), 0, self.offset(lsn));
         let mut buffer = vec![0; 64 << 10];
         while at < end {
@@ -294,12 +333,7 @@ impl<'a, E: Env> Check<'a, E> {
             crc.update(&buffer[..have]);
             at += wanted as u64;
         }
-        if crc.value() != footer.crc64 {
-            let flip = locate_crc64(footer.crc64, crc.value(), end as usize);
-            let offset = flip.map_or(0, |flip| flip.at as u64);
-            self.damage(offset, "the segment fails the checksum in its footer");
-        }
-        Ok(())
+        Ok(crc.value())
     }
 
     fn read(&self, lsn: u64, len: usize) -> Result<Vec<u8>> {
@@ -334,8 +368,11 @@ impl<'a, E: Env> Check<'a, E> {
                         });
                     }
                     ts = ts.max(header.ts);
-                    if header.kind == FrameKind::Footer && self.is_clean() {
+                    let is_last_frame = header.kind == FrameKind::Footer;
+                    if is_last_frame && self.is_clean() {
                         self.footer(lsn, &header)?;
+                    } else if is_last_frame && self.report.faults.len() == self.faults_before + 1 && !self.is_image {
+                        self.clear_up(lsn, &header)?;
                     }
                     lsn += header.frame_bytes();
                 }
@@ -420,7 +457,11 @@ impl<'a, E: Env> Check<'a, E> {
                     self.damage(offset, "frame fails its payload checksum; this byte was changed");
                 }
                 _ if is_last => return Ok(false),
-                _ => self.damage(self.offset(lsn), "frame fails its payload checksum"),
+                _ => {
+                    let start = self.offset(at);
+                    self.unclear = Some((self.report.faults.len(), start..start + payload.len() as u64));
+                    self.damage(self.offset(lsn), "frame fails its payload checksum");
+                }
             }
         }
         for (skip, byte) in padding.iter().enumerate().filter(|(_, byte)| **byte != 0) {

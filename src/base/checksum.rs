@@ -92,6 +92,12 @@ impl Crc64 {
         Crc64(Digest::new(CrcAlgorithm::Crc64Nvme))
     }
 
+    /// Covers what has the checksum `value`.
+    pub fn of(value: u64) -> Crc64 {
+        // The state of the computation is the checksum, inverted.
+        Crc64(Digest::new_with_init_state(CrcAlgorithm::Crc64Nvme, !value))
+    }
+
     /// Covers `bytes` too.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
@@ -191,6 +197,12 @@ mod tests {
         crc.update(b"1234");
         crc.update(b"56789");
         assert_eq!(crc.value(), 0xae8b_1486_0a79_9888);
+        let mut resumed = Crc64::new();
+        resumed.update(b"1234");
+        let mut resumed = Crc64::of(resumed.value());
+        resumed.update(b"56789");
+        assert_eq!(resumed.value(), crc.value());
+        assert_eq!(Crc64::of(0).value(), Crc64::new().value());
     }
 
     #[test]

@@ -15,7 +15,7 @@
 //! - An object goes when no reader holds it, oldest first; none is opened once it is to go.
 
 use super::upload::{Archiver, Progress, log_prefix, moved, with_status};
-use crate::aof::manifest::{AttemptStatus, Edit, ManifestState, SegmentEntry, SegmentStatus};
+use crate::aof::manifest::{Attempt, AttemptStatus, Edit, ManifestState, SegmentEntry, SegmentStatus};
 use crate::base::Result;
 use crate::env::Env;
 
@@ -27,8 +27,7 @@ fn expired(state: &ManifestState) -> impl Iterator<Item = &SegmentEntry> {
 impl<E: Env> Archiver<E> {
     /// Notes which segments are no longer kept.
     pub(super) fn expire(&mut self) -> Result<Progress> {
-        let state = self.manifest.state();
-        let numbers: Vec<u64> = expired(&state).map(|entry| entry.number).collect();
+        let numbers: Vec<u64> = self.manifest.with(|state| expired(state).map(|entry| entry.number).collect());
         if numbers.is_empty() {
             return Ok(Progress::Idle);
         }
@@ -54,8 +53,8 @@ impl<E: Env> Archiver<E> {
         if let Some(waits) = self.removals.waits(&self.env) {
             return Ok(waits);
         }
-        let state = self.manifest.state();
-        let oldest = state.entries.values().next().filter(|entry| entry.status == SegmentStatus::RemoteDeleted);
+        let is_due = |entry: &&SegmentEntry| entry.status == SegmentStatus::RemoteDeleted;
+        let oldest = self.manifest.with(|state| state.entries.values().next().filter(is_due).cloned());
         let Some(entry) = oldest else { return Ok(Progress::Idle) };
         let is_free = self.remote.close(entry.number);
         if !is_free && !self.env.planted("aof_archive_remote_deleted_under_reader") {
@@ -77,32 +76,38 @@ impl<E: Env> Archiver<E> {
         if let Some(waits) = self.removals.waits(&self.env) {
             return Ok(waits);
         }
-        let state = self.manifest.state();
-        let is_due = |key: &String, status| match status {
-            AttemptStatus::Live => false,
-            AttemptStatus::Abandoned => true,
-            AttemptStatus::Collected => self.again.contains(key),
+        let Some((key, attempt, is_archived)) = self.manifest.with(|state| self.due(state)) else {
+            return Ok(Progress::Idle);
         };
-        let due = state.attempts.iter().find(|(key, attempt)| is_due(key, attempt.status));
-        let Some((key, attempt)) = due else { return Ok(Progress::Idle) };
-        let entry = state.entries.get(&attempt.segment);
-        let archived = |entry: &SegmentEntry| entry.status != SegmentStatus::UploadIntent && entry.archived_key == *key;
         assert!(
-            !entry.is_some_and(archived) || self.env.planted("aof_archive_key_reused"),
+            !is_archived || self.env.planted("aof_archive_key_reused"),
             "an attempt that was given up is not what a segment is archived as"
         );
-        if let Err(error) = self.remote.storage().delete(key) {
+        if let Err(error) = self.remote.storage().delete(&key) {
             return self.removals.failed(&self.env, error, self.options.attempts_max);
         }
         self.removals.succeeded();
         self.stats.collected += 1;
         let edit = match attempt.status {
             AttemptStatus::Collected => Edit::DropAttempt(key.clone()),
-            _ => moved(key, attempt, AttemptStatus::Collected),
+            _ => moved(&key, &attempt, AttemptStatus::Collected),
         };
         self.manifest.commit(&[edit])?;
-        self.again.remove(key);
+        self.again.remove(&key);
         Ok(Progress::Worked)
+    }
+
+    /// Returns an attempt whose object is to be removed, and whether its segment is archived as just that.
+    fn due(&self, state: &ManifestState) -> Option<(String, Attempt, bool)> {
+        let is_due = |key: &String, status| match status {
+            AttemptStatus::Live => false,
+            AttemptStatus::Abandoned => true,
+            AttemptStatus::Collected => self.again.contains(key),
+        };
+        let (key, attempt) = state.attempts.iter().find(|(key, attempt)| is_due(key, attempt.status))?;
+        let entry = state.entries.get(&attempt.segment);
+        let archived = |entry: &SegmentEntry| entry.status != SegmentStatus::UploadIntent && entry.archived_key == *key;
+        Some((key.clone(), *attempt, entry.is_some_and(archived)))
     }
 
     /// The planted bug: deletes whatever is not yet committed as archived.

@@ -89,7 +89,7 @@
 
 use crate::aof::crypt::{KeyScope, Purpose};
 use crate::aof::format::{HEADER_BYTES, KEY_CHECK_BYTES, TAG_BYTES};
-use crate::base::checksum::crc32c;
+use crate::base::checksum::{Flip, crc32c, locate_crc32c};
 use crate::base::coding::{get_u32, get_u64};
 use std::fmt;
 
@@ -241,6 +241,22 @@ impl ObjectHeader {
             return Err(Fault::Contradiction);
         }
         Ok(decoded)
+    }
+
+    /// Finds the one byte in the header at the start of `bytes` whose change explains that it fails its checksum; returns where it is and
+    /// the header without the change.
+    pub fn repair(bytes: &[u8]) -> Option<(usize, ObjectHeader)> {
+        let header: &[u8; OBJECT_HEADER_BYTES] = bytes.first_chunk()?;
+        let (stored, found) = (get_u32(header, 0)?, crc32c(&[], &[&header[4..]]));
+        let fields = flips(stored, found, OBJECT_HEADER_BYTES - 4, 0, 4);
+        repaired(header, flips_of_checksum(stored, found, 0).into_iter().chain(fields), ObjectHeader::decode)
+    }
+
+    /// Returns the bytes of the stored block `number` whose change explains that its checksum is not `crc`.
+    pub fn locate_in_block(&self, number: u64, stored: &[u8], crc: u32) -> Vec<usize> {
+        let before = size_of_val(&number) + self.salt.len();
+        let found = self.block_crc(number, stored);
+        flips(crc, found, before + stored.len(), before, 0).map(|flip| flip.at).collect()
     }
 
     /// Returns how many blocks the image has.
@@ -440,6 +456,57 @@ impl Trailer {
             && decoded.index_offset >= OBJECT_HEADER_BYTES as u64;
         if lengths_agree { Ok(decoded) } else { Err(Fault::Contradiction) }
     }
+
+    /// Finds the one byte in the trailer at the start of `bytes` whose change explains that it cannot be read; returns where it
+    /// is and the trailer without the change.
+    pub fn repair(bytes: &[u8], salt: &[u8; 16], object_bytes: u64) -> Option<(usize, Trailer)> {
+        let trailer: &[u8; TRAILER_BYTES] = bytes.first_chunk()?;
+        let (stored, found) = (get_u32(trailer, 52)?, crc32c(&[], &[salt, &trailer[..52]]));
+        let magic = trailer[56..].iter().zip(END_MAGIC).enumerate().map(|(at, (byte, good))| (56 + at, byte ^ good));
+        let magic = magic.filter(|(_, mask)| *mask != 0).map(|(at, mask)| Flip { at, mask });
+        let fields = flips(stored, found, salt.len() + 52, salt.len(), 0);
+        let flips = magic.chain(flips_of_checksum(stored, found, 52)).chain(fields);
+        repaired(trailer, flips, |bytes| Trailer::decode(bytes, salt, object_bytes))
+    }
+}
+
+/// Returns the changes of one byte of the checksum at `at` that explain that it is `stored` where `found` was expected.
+fn flips_of_checksum(stored: u32, found: u32, at: usize) -> Option<Flip> {
+    let changed = (stored ^ found).to_le_bytes();
+    let mut bytes = changed.iter().enumerate().filter(|(_, mask)| **mask != 0);
+    let (byte, mask) = bytes.next().filter(|_| bytes.next().is_none())?;
+    Some(Flip { at: at + byte, mask: *mask })
+}
+
+/// Returns the changes of one of `len` bytes which explain that their checksum is `found` where `stored` was expected, of
+/// those behind the first `before`; offsets are counted from `from` there.
+fn flips(stored: u32, found: u32, len: usize, before: usize, from: usize) -> impl Iterator<Item = Flip> {
+    let flips = locate_crc32c(stored, found, len).into_iter();
+    flips.filter_map(move |flip| Some(Flip { at: flip.at.checked_sub(before)? + from, ..flip }))
+}
+
+/// Undoes each of `flips` in `part`; returns the only one after which it can be decoded.
+fn repaired<T, const N: usize>(
+    part: &[u8; N],
+    flips: impl Iterator<Item = Flip>,
+    decode: impl Fn(&[u8]) -> Result<T, Fault>,
+) -> Option<(usize, T)> {
+    let mut good = flips.filter_map(|flip| {
+        let mut part = *part;
+        *part.get_mut(flip.at)? ^= flip.mask;
+        Some((flip.at, decode(&part).ok()?))
+    });
+    good.next().filter(|_| good.next().is_none())
+}
+
+/// Finds the one byte of `bytes`, index, summary and seal, whose change explains that their checksum is not `crc`; returns where it
+/// is and the bytes without the change.
+pub fn repair_index(salt: &[u8; 16], bytes: &[u8], crc: u32) -> Option<(usize, Vec<u8>)> {
+    let mut flips = flips(crc, index_crc(salt, bytes), salt.len() + bytes.len(), salt.len(), 0);
+    let flip = flips.next().filter(|_| flips.next().is_none())?;
+    let mut bytes = bytes.to_vec();
+    bytes[flip.at] ^= flip.mask;
+    Some((flip.at, bytes))
 }
 
 /// Returns the checksum of index, summary and seal, which lie back to back in `bytes`.

@@ -174,6 +174,28 @@ fn sealed_segments_leave_the_disk_and_are_read_as_before() {
 }
 
 #[test]
+fn no_step_copies_the_state_of_the_manifest() {
+    let (env, storage) = new();
+    let mut store = open(&env, &storage).unwrap();
+    store.append(42).unwrap();
+    storage.script(3, Mishap::ReplyLost);
+    let first = Arc::as_ptr(&store.manifest.state());
+    for _ in 0..10_000 {
+        match store.archiver.step() {
+            Ok(Progress::Idle) => break,
+            Ok(Progress::Waits(time)) => env.advance(time.as_nanos() as u64),
+            Ok(Progress::Worked) | Err(_) => {}
+        }
+        assert_eq!(Arc::as_ptr(&store.manifest.state()), first);
+    }
+    assert_eq!(store.local(), [8, 9]);
+    store.manifest.commit(&[Edit::FirstId(30)]).unwrap();
+    store.drop_local().unwrap();
+    store.settle().unwrap();
+    assert_eq!((Arc::as_ptr(&store.manifest.state()), storage.keys().len()), (first, 3));
+}
+
+#[test]
 fn cursor_reads_on_while_its_segment_is_archived_and_unlinked() {
     let (env, storage) = new();
     let mut store = open(&env, &storage).unwrap();

@@ -26,6 +26,7 @@ pub mod remote;
 #[cfg(test)]
 pub(in crate::aof) mod test_storage;
 pub mod upload;
+mod verify;
 
 pub use filesystem::FilesystemArchiveStorage;
 

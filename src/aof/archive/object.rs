@@ -20,6 +20,7 @@ use super::{ArchiveStorage, ObjectSource};
 use crate::aof::AofError;
 use crate::aof::crypt::{KeyRing, SegmentKey, current_key, find_key};
 use crate::aof::format::TAG_BYTES;
+use crate::aof::manifest::SegmentEntry;
 use crate::aof::read::ReadAt;
 use crate::aof::segment::random_bytes;
 use crate::base::checksum::Crc64;
@@ -362,6 +363,26 @@ impl ObjectReader {
         Ok(ObjectReader { storage, key, path, bytes, header, trailer, cipher, blocks, summary })
     }
 
+    /// Makes a reader of parts that were read and checked.
+    pub(super) fn assembled(
+        storage: Arc<dyn ArchiveStorage>,
+        entry: &SegmentEntry,
+        header: ObjectHeader,
+        trailer: Trailer,
+        cipher: Option<SegmentKey>,
+        blocks: Vec<Block>,
+        summary: ObjectSummary,
+    ) -> ObjectReader {
+        let (key, bytes) = (entry.archived_key.clone(), entry.archived_bytes);
+        let path = PathBuf::from(&key);
+        ObjectReader { storage, key, path, bytes, header, trailer, cipher, blocks, summary }
+    }
+
+    /// Returns where the blocks are.
+    pub(super) fn index(&self) -> &[Block] {
+        &self.blocks
+    }
+
     /// Checks that this is segment `segment_no` of the log `log_id`.
     ///
     /// # Errors
@@ -390,6 +411,13 @@ impl ObjectReader {
     /// Returns the CRC-64/NVME of the image, as stored.
     pub fn image_crc64(&self) -> u64 {
         self.trailer.image_crc64
+    }
+
+    /// Returns the CRC-64/NVME of the whole object, as its trailer says: what is stored need not be so.
+    pub fn object_crc64(&self) -> u64 {
+        let mut crc = Crc64::of(self.trailer.stored_crc64);
+        crc.update(&self.trailer.encode(&self.header.salt));
+        crc.value()
     }
 
     /// Returns the object's key.
@@ -490,7 +518,7 @@ impl ObjectReader {
     }
 
     /// Checks, decrypts and decompresses a block.
-    fn decode(&self, number: u64, stored: &[u8]) -> Result<Vec<u8>> {
+    pub(super) fn decode(&self, number: u64, stored: &[u8]) -> Result<Vec<u8>> {
         let block = &self.blocks[number as usize];
         let wanted = self.header.block_bytes(number);
         let damage = |what| Error::corruption(&self.path, block.offset, format_args!("block {number} {what}"));
@@ -552,7 +580,7 @@ impl ReadAt for ObjectReader {
 }
 
 /// Reads `range` of the object, all of it.
-fn fetch(storage: &dyn ArchiveStorage, key: &str, range: Range<u64>) -> Result<Vec<u8>> {
+pub(super) fn fetch(storage: &dyn ArchiveStorage, key: &str, range: Range<u64>) -> Result<Vec<u8>> {
     let wanted = range.end - range.start;
     let bytes = storage.read(key, range.clone())?;
     if bytes.len() as u64 != wanted {

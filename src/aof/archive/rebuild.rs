@@ -14,7 +14,8 @@
 //!
 //! **Rebuilding** goes backwards from the oldest local segment: the object of the one before must end where that begins, in
 //! position and id. One candidate is believed by its checksums of header, index and trailer; of several the first one that is
-//! whole, which is read to find out: the others were never finished. Numbers below the first gap are named and left alone. The
+//! whole, which is read to find out: the others were never finished. Both checksums of an entry are then those that the object
+//! says it has, and each later read and look is compared with them. Numbers below the first gap are named and left alone. The
 //! first id, the fence and the pins are lost with the manifest; records that were truncated and not yet deleted come back.
 //!
 //! **Invariant:** nothing is deleted here but temporary files, local files of truncated segments, and of archived ones in
@@ -331,6 +332,6 @@ fn inspect(
         original_crc64: object.image_crc64(),
         archived_key: candidate.key.clone(),
         archived_bytes: candidate.bytes,
-        archived_crc64: 0,
+        archived_crc64: object.object_crc64(),
     })
 }

@@ -13,12 +13,14 @@ use super::ArchiveStorage;
 use super::cache::{BlockCache, CacheStats};
 use super::format::BLOCK_BYTES;
 use super::object::ObjectReader;
+use super::verify::verify_object;
 use crate::aof::KeyRing;
 use crate::aof::chain::{At, Chain, LogChain, Span};
 use crate::aof::joined::{Archived, JoinedChain};
 use crate::aof::log::Log;
 use crate::aof::manifest::{SegmentEntry, SegmentStatus, States};
 use crate::aof::read::ReadAt;
+use crate::aof::verify::VerifyReport;
 use crate::base::{Error, ErrorKind, Result};
 use crate::env::{Env, Mutex};
 use bytes::Bytes;
@@ -33,7 +35,7 @@ const AHEAD_BLOCKS_MAX: u64 = 16;
 /// Who reads what.
 struct Open<E: Env> {
     images: BTreeMap<u64, Weak<Image<E>>>,
-    /// How many threads are opening a segment.
+    /// How many threads are opening a segment or looking at its object.
     opening: BTreeMap<u64, usize>,
     /// Segments below this are not opened any more.
     closed_below: u64,
@@ -74,25 +76,25 @@ impl<E: Env> Remote<E> {
         self.cache.stats()
     }
 
+    /// Keeps the object of segment `number` from being deleted.
+    fn hold(&self, number: u64) -> Result<Held<'_, E>> {
+        let mut open = self.open.lock();
+        if number < open.closed_below {
+            return Err(gone(number));
+        }
+        *open.opening.entry(number).or_insert(0) += 1;
+        Ok(Held { open: &self.open, number })
+    }
+
     /// Opens the image of the archived segment `number`, or returns the one that exists.
     fn image(&self, number: u64) -> Result<Arc<Image<E>>> {
-        {
-            let mut open = self.open.lock();
-            if number < open.closed_below {
-                return Err(gone(number));
-            }
-            if let Some(image) = open.images.get(&number).and_then(Weak::upgrade) {
-                return Ok(image);
-            }
-            *open.opening.entry(number).or_insert(0) += 1;
+        let _held = self.hold(number)?;
+        if let Some(image) = self.open.lock().images.get(&number).and_then(Weak::upgrade) {
+            return Ok(image);
         }
-        let entry = self.manifest.state().entries.get(&number).filter(|entry| is_archived(entry)).cloned();
+        let entry = self.manifest.with(|state| state.entries.get(&number).filter(|entry| is_archived(entry)).cloned());
         let opened = entry.ok_or_else(|| gone(number)).and_then(|entry| self.open_entry(entry));
         let mut open = self.open.lock();
-        if let Some(count) = open.opening.get_mut(&number) {
-            *count -= 1;
-        }
-        open.opening.retain(|_, count| *count > 0);
         // Another thread may have been faster.
         let image = match open.images.get(&number).and_then(Weak::upgrade) {
             Some(image) => image,
@@ -107,7 +109,7 @@ impl<E: Env> Remote<E> {
         let (key, bytes) = (&entry.archived_key, entry.archived_bytes);
         let opened = ObjectReader::open(self.storage.clone(), key, bytes, self.keys.as_ref());
         let object = opened.map_err(|error| missing(&entry, error))?;
-        object.expect(&self.manifest.state().log_id, entry.number)?;
+        object.expect(&self.manifest.with(|state| state.log_id), entry.number)?;
         if object.image_crc64() != entry.original_crc64 || object.bytes() != entry.original_bytes {
             let what = "the object is another one than the manifest says: its checksum or length differs";
             return Err(Error::corruption(Path::new(key), 0, what));
@@ -119,7 +121,7 @@ impl<E: Env> Remote<E> {
 
     /// Returns true if segment `number` is in the archive, to be read.
     pub(crate) fn has(&self, number: u64) -> bool {
-        self.manifest.state().entries.get(&number).is_some_and(is_archived)
+        self.manifest.with(|state| state.entries.get(&number).is_some_and(is_archived))
     }
 
     /// Returns what `error` is if another process, which knows nothing of readers here, has deleted the object meanwhile.
@@ -130,25 +132,32 @@ impl<E: Env> Remote<E> {
         }
     }
 
-    /// Reads the whole object of the archived segment `number`, past the cache, and checks every byte of it.
+    /// Reads the whole object of the archived segment `number`, past the cache, and checks every byte of it; adds what is
+    /// damaged to `report`, and returns true if nothing is.
     ///
     /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound) if the segment is not archived or is being deleted; [`Corruption`](ErrorKind::Corruption)
-    /// naming the object's key, with the offset of what is damaged in it; the archive could not be asked.
-    pub(crate) fn verify(&self, number: u64) -> Result<()> {
-        let looked = self.image(number).and_then(|image| {
-            let crc = image.object.verify().map_err(|error| missing(&image.entry, error))?;
-            // One that was found again without the manifest has no checksum on record.
-            if image.entry.archived_crc64 != 0 && image.entry.archived_crc64 != crc {
-                let what = "the object's checksum is not the one that the manifest says";
-                return Err(Error::corruption(image.name(), 0, what));
-            }
-            Ok(())
+    /// [`NotFound`](ErrorKind::NotFound) if the segment is not archived or is being deleted;
+    /// [`EncryptionError`](crate::aof::AofError::EncryptionError) if the key is missing or another one; the archive could not be asked.
+    pub(crate) fn verify(&self, number: u64, report: &mut VerifyReport) -> Result<bool> {
+        let _held = self.hold(number)?;
+        let is_wanted = |entry: &&SegmentEntry| is_archived(entry);
+        let found = self.manifest.with(|state| {
+            let entry = state.entries.get(&number).filter(is_wanted).cloned();
+            entry.map(|entry| (entry, state.log_id))
         });
-        match looked {
-            Err(error) if error.is_corruption() => Err(self.unless_gone(number, error)),
-            looked => looked,
+        let (entry, log_id) = found.ok_or_else(|| gone(number))?;
+        let mut looked = VerifyReport { objects: 1, ..VerifyReport::default() };
+        match verify_object(&self.storage, &entry, &log_id, self.keys.as_ref()) {
+            Ok(found) => looked.faults = found,
+            Err(error) => looked.note(missing(&entry, error))?,
         }
+        let is_clean = looked.is_clean();
+        // Another process, which knows nothing of readers here, may have deleted it meanwhile.
+        if !is_clean && self.manifest.refresh().is_ok() && !self.has(number) {
+            return Err(gone(number));
+        }
+        report.merge(looked);
+        Ok(is_clean)
     }
 
     /// Lets no one open segments up to `number` any more; returns false if someone still reads it.
@@ -161,6 +170,23 @@ impl<E: Env> Remote<E> {
             self.cache.forget(number);
         }
         is_free
+    }
+}
+
+/// Keeps an object from being deleted while it is opened or looked at.
+struct Held<'r, E: Env> {
+    open: &'r Mutex<E, Open<E>>,
+    number: u64,
+}
+
+impl<E: Env> Drop for Held<'_, E> {
+    fn drop(&mut self) {
+        let mut open = self.open.lock();
+        let count = open.opening.get_mut(&self.number).unwrap_or_else(|| unreachable!("it is held"));
+        *count -= 1;
+        if *count == 0 {
+            open.opening.remove(&self.number);
+        }
     }
 }
 
@@ -280,7 +306,7 @@ struct Nowhere(Arc<dyn States>);
 
 impl Archived for Nowhere {
     fn first_id(&self) -> u64 {
-        self.0.state().first_id
+        self.0.with(|state| state.first_id)
     }
 
     fn locate(&self, _at: At) -> Option<Span> {
@@ -325,21 +351,22 @@ pub fn span_of(entry: &SegmentEntry) -> Span {
 
 impl<E: Env> Archived for Remote<E> {
     fn first_id(&self) -> u64 {
-        self.manifest.state().first_id
+        self.manifest.with(|state| state.first_id)
     }
 
     fn locate(&self, at: At) -> Option<Span> {
-        let state = self.manifest.state();
-        // Of what is truncated the local part goes first, which would leave a hole.
-        let is_shown = |entry: &&SegmentEntry| is_archived(entry) && entry.next_id > state.first_id;
-        let first = state.kept().find(is_shown)?.number;
-        let last = state.kept().rfind(is_shown)?.number;
-        // Numbered without a gap.
-        let span = |index: usize| match state.entries.get(&(first + index as u64)) {
-            Some(entry) => span_of(entry),
-            None => unreachable!("entries leave no gap"),
-        };
-        at.index_in((last - first + 1) as usize, span).map(span)
+        self.manifest.with(|state| {
+            // Of what is truncated the local part goes first, which would leave a hole.
+            let is_shown = |entry: &&SegmentEntry| is_archived(entry) && entry.next_id > state.first_id;
+            let first = state.kept().find(is_shown)?.number;
+            let last = state.kept().rfind(is_shown)?.number;
+            // Numbered without a gap.
+            let span = |index: usize| match state.entries.get(&(first + index as u64)) {
+                Some(entry) => span_of(entry),
+                None => unreachable!("entries leave no gap"),
+            };
+            at.index_in((last - first + 1) as usize, span).map(span)
+        })
     }
 
     fn open(&self, number: u64) -> Result<Box<dyn ReadAt>> {

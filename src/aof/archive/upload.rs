@@ -194,9 +194,10 @@ impl<E: Env> Archiver<E> {
             let live = state.attempts.iter().filter(|(_, attempt)| attempt.status == AttemptStatus::Live);
             live.map(|(key, attempt)| moved(key, attempt, AttemptStatus::Abandoned)).collect()
         })?;
-        let state = manifest.state();
-        let again = state.attempts.iter().filter(|(_, attempt)| attempt.status == AttemptStatus::Collected);
-        let again = again.map(|(key, _)| key.clone()).collect();
+        let again = manifest.with(|state| {
+            let again = state.attempts.iter().filter(|(_, attempt)| attempt.status == AttemptStatus::Collected);
+            again.map(|(key, _)| key.clone()).collect()
+        });
         let stats = ArchiveStats::default();
         let (uploads, removals) = (Backoff::default(), Backoff::default());
         Ok(Archiver { env, dir, log, manifest, remote, options, stats, again, upload: None, uploads, removals })
@@ -246,12 +247,13 @@ impl<E: Env> Archiver<E> {
     fn drop_local(&mut self) -> Result<Progress> {
         let segments = self.log.segments();
         let Some((active, sealed)) = segments.split_last() else { return Ok(Progress::Idle) };
-        let state = self.manifest.state();
-        let is_archived = |number: &u64| {
-            let status = state.entries.get(number).map(|entry| entry.status);
-            matches!(status, Some(SegmentStatus::Archived | SegmentStatus::LocalDeleted))
-        };
-        let archived = sealed.iter().take_while(|segment| is_archived(&segment.number)).count();
+        let archived = self.manifest.with(|state| {
+            let is_archived = |number: &u64| {
+                let status = state.entries.get(number).map(|entry| entry.status);
+                matches!(status, Some(SegmentStatus::Archived | SegmentStatus::LocalDeleted))
+            };
+            sealed.iter().take_while(|segment| is_archived(&segment.number)).count()
+        });
         let mut oldest = sealed.first().unwrap_or(active).number;
         if let (Some(Some(end)), true) =
             (sealed.first().map(|first| first.end_lsn), archived > self.options.local_segments)
@@ -284,16 +286,19 @@ impl<E: Env> Archiver<E> {
 
     /// Returns the next segment to archive.
     fn next_segment(&self) -> Option<(SegmentInfo, SegmentInfo)> {
-        let state = self.manifest.state();
+        let (last, first_id) = self.manifest.with(|state| {
+            let last = state.kept().next_back().map(|last| (last.number, last.status));
+            (last, state.first_id)
+        });
         let segments = self.log.segments();
-        let wanted = match state.kept().next_back() {
-            Some(last) if last.status == SegmentStatus::UploadIntent => last.number,
-            Some(last) => last.number + 1,
+        let wanted = match last {
+            Some((number, SegmentStatus::UploadIntent)) => number,
+            Some((number, _)) => number + 1,
             None => segments.first()?.number,
         };
         let pair = segments.windows(2).find(|pair| pair[0].number == wanted)?;
         // One that is truncated goes without a detour.
-        let is_kept = pair[1].base_id > state.first_id || state.first_id == 0;
+        let is_kept = pair[1].base_id > first_id || first_id == 0;
         is_kept.then(|| (pair[0].clone(), pair[1].clone()))
     }
 
@@ -336,7 +341,7 @@ impl<E: Env> Archiver<E> {
 
     /// Returns a key that was never used.
     fn new_key(&self, number: u64) -> String {
-        let prefix = log_prefix(&self.options.prefix, &self.manifest.state().log_id);
+        let prefix = log_prefix(&self.options.prefix, &self.manifest.with(|state| state.log_id));
         let attempt = if self.env.planted("aof_archive_key_reused") { 0 } else { self.env.rand_u64() };
         format!("{prefix}{number:020}-{attempt:016x}.seg")
     }
@@ -350,7 +355,7 @@ impl<E: Env> Archiver<E> {
                 let attempt =
                     Attempt { segment: upload.entry.number, since: self.env.wall().0, status: AttemptStatus::Live };
                 let mut edits = vec![Edit::Entry(upload.entry.clone())];
-                if !self.manifest.state().attempts.contains_key(&key) {
+                if !self.manifest.with(|state| state.attempts.contains_key(&key)) {
                     edits.push(Edit::Attempt { key: key.clone(), attempt });
                 }
                 let committed = self.manifest.commit(&edits);
@@ -399,7 +404,8 @@ impl<E: Env> Archiver<E> {
             self.collect_unlisted()?;
         }
         let mut edits = vec![with_status(&upload.entry, SegmentStatus::Archived)];
-        if self.manifest.state().attempts.get(&key).is_some_and(|attempt| attempt.status == AttemptStatus::Live) {
+        let is_live = |attempt: &Attempt| attempt.status == AttemptStatus::Live;
+        if self.manifest.with(|state| state.attempts.get(&key).is_some_and(is_live)) {
             edits.push(Edit::DropAttempt(key));
         }
         if let Err(error) = self.manifest.commit(&edits) {

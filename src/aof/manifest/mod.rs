@@ -11,6 +11,9 @@
 //! - The state shown is the state on disk: it changes after the commit is durable, and a commit counts whole or not at all.
 //! - A commit whose outcome is not known poisons the manifest: nothing is committed any more until it is opened again.
 //! - The log of the manifest begins with a whole state: one without is damaged. An empty one does not exist.
+//! - A commit costs what its edits do, however large the state is: they are checked against it, made durable, applied to it.
+//!   Only a [`state`](Manifest::state) that somebody keeps meanwhile makes it copy the whole.
+//! - No file of the manifest is written while its lock is held: what is [looked at](Manifest::verify) then stands still.
 //!
 //! **Limit:** a state of [`BATCH_BYTES_MAX`](crate::base::limits::BATCH_BYTES_MAX) bytes, about ten million archived segments.
 
@@ -27,6 +30,7 @@ use super::format::FrameKind;
 use super::log::Log;
 use super::names::{MANIFEST_DIR, segment_name};
 use super::types::{Append, LogOptions, Lsn};
+use super::verify::{self, VerifyReport};
 use crate::base::{Error, ErrorKind, Result};
 use crate::env::{Env, Mutex};
 use std::fmt;
@@ -128,8 +132,8 @@ impl Reading {
 
 /// Where the state of a manifest is known from: the manifest itself, or a look at it from outside.
 pub trait States: Send + Sync + 'static {
-    /// Returns the state as of the last commit, or of the last [`refresh`](Self::refresh).
-    fn state(&self) -> Arc<ManifestState>;
+    /// Shows `look` the state as of the last commit, or of the last [`refresh`](Self::refresh), under its lock.
+    fn show(&self, look: &mut dyn FnMut(&ManifestState));
 
     /// Looks for commits of somebody else.
     ///
@@ -140,9 +144,18 @@ pub trait States: Send + Sync + 'static {
     }
 }
 
+impl dyn States {
+    /// Returns what `look` finds in the state; it runs under a lock, and must not come back to the manifest.
+    pub fn with<R>(&self, look: impl FnOnce(&ManifestState) -> R) -> R {
+        let (mut look, mut found) = (Some(look), None);
+        self.show(&mut |state| found = look.take().map(|look| look(state)));
+        found.unwrap_or_else(|| unreachable!("a state is shown once"))
+    }
+}
+
 impl<E: Env> States for Manifest<E> {
-    fn state(&self) -> Arc<ManifestState> {
-        Manifest::state(self)
+    fn show(&self, look: &mut dyn FnMut(&ManifestState)) {
+        self.with(look);
     }
 }
 
@@ -194,9 +207,16 @@ impl<E: Env> Manifest<E> {
         self.rewrite(&mut writer)
     }
 
-    /// Returns the state as of the last commit.
+    /// Returns the state as of the last commit. A commit that comes while it is kept copies the whole state:
+    /// [`with`](Self::with) is for who looks often.
     pub fn state(&self) -> Arc<ManifestState> {
         self.state.lock().clone()
+    }
+
+    /// Returns what `look` finds in the state as of the last commit; it runs under a lock, and must not come back to the
+    /// manifest.
+    pub fn with<R>(&self, look: impl FnOnce(&ManifestState) -> R) -> R {
+        look(&self.state.lock())
     }
 
     /// Makes `edits` durable, all or none, and shows them. None does nothing.
@@ -214,7 +234,8 @@ impl<E: Env> Manifest<E> {
         if edits.is_empty() { Ok(()) } else { self.commit_with(|_| edits.to_vec()).map(|_| ()) }
     }
 
-    /// As [`commit`](Self::commit), with edits decided on when no other commit can come between; returns how many there were.
+    /// As [`commit`](Self::commit), with edits decided on when no other commit can come between, as in
+    /// [`with`](Self::with); returns how many there were.
     ///
     /// # Errors
     /// As [`commit`](Self::commit).
@@ -224,21 +245,18 @@ impl<E: Env> Manifest<E> {
     pub fn commit_with(&self, decide: impl FnOnce(&ManifestState) -> Vec<Edit>) -> Result<usize> {
         let mut writer = self.writer.lock();
         assert!(writer.exists, "a manifest is made before it is changed");
-        let before = self.state();
-        let edits = decide(&before);
+        let edits = self.with(decide);
         if edits.is_empty() {
             return Ok(0);
         }
-        let mut state = ManifestState::clone(&before);
-        for edit in &edits {
-            if let Err(what) = state.apply(edit) {
-                panic!("{what}: {edit:?}");
-            }
+        let checked = Arc::make_mut(&mut *self.state.lock()).check(&edits);
+        if let Err((edit, what)) = checked {
+            panic!("{what}: {edit:?}");
         }
         let payload = format::encode(&edits);
         self.append(FrameKind::Meta, &payload)?;
         writer.grown += payload.len() as u64;
-        *self.state.lock() = Arc::new(state);
+        self.apply(&edits);
         if writer.grown > GROWTH_MAX * writer.state_bytes.max(STATE_BYTES_MIN) {
             // The commit is done; what this meets, the next one meets too.
             if let Err(error) = self.rewrite(&mut writer) {
@@ -246,6 +264,17 @@ impl<E: Env> Manifest<E> {
             }
         }
         Ok(edits.len())
+    }
+
+    /// Shows edits that were checked; nothing else has changed the state since.
+    fn apply(&self, edits: &[Edit]) {
+        let mut state = self.state.lock();
+        let state = Arc::make_mut(&mut *state);
+        for edit in edits {
+            if let Err(what) = state.apply(edit) {
+                unreachable!("an edit was checked: {what}: {edit:?}");
+            }
+        }
     }
 
     /// Writes the whole state and drops what lies before it.
@@ -273,7 +302,17 @@ impl<E: Env> Manifest<E> {
     /// # Errors
     /// What the write met.
     pub fn mark(&self) -> Result<()> {
+        let _no_look = self.writer.lock();
         self.log.mark()
+    }
+
+    /// Looks at every byte of the manifest's files, once; commits wait until it has.
+    ///
+    /// # Errors
+    /// What listing and reading met. Damage is no error: it is in the report.
+    pub(in crate::aof) fn verify(&self) -> Result<VerifyReport> {
+        let _no_commit = self.writer.lock();
+        verify::verify_if_there(&self.env, &self.dir, false)
     }
 
     /// Returns why the manifest refuses commits, if it does.
@@ -297,6 +336,7 @@ impl<E: Env> Manifest<E> {
     /// # Errors
     /// What the last sync met.
     pub fn close(&self) -> Result<()> {
+        let _no_look = self.writer.lock();
         self.log.close()
     }
 }

@@ -125,6 +125,16 @@ pub enum Edit {
     DropAttempt(String),
 }
 
+/// What an edit has replaced.
+enum Undo {
+    LogId([u8; 16]),
+    FirstId(u64),
+    Fence(u64),
+    Pin(String, Option<u64>),
+    Entry(u64, Option<SegmentEntry>),
+    Attempt(String, Option<Attempt>),
+}
+
 /// Everything the manifest holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ManifestState {
@@ -185,18 +195,62 @@ impl ManifestState {
     /// # Errors
     /// What is illegal; the state is unchanged then.
     pub fn apply(&mut self, edit: &Edit) -> Result<(), &'static str> {
-        match edit {
-            Edit::LogId(log_id) if self.log_id == [0; 16] || self.log_id == *log_id => self.log_id = *log_id,
+        self.change(edit).map(drop)
+    }
+
+    /// Checks that `edits` may be applied in this order; the state is the same afterwards.
+    ///
+    /// # Errors
+    /// Which edit is illegal, and what it does.
+    pub fn check<'e>(&mut self, edits: &'e [Edit]) -> Result<(), (&'e Edit, &'static str)> {
+        let mut undone = Vec::with_capacity(edits.len());
+        let mut checked = Ok(());
+        for edit in edits {
+            match self.change(edit) {
+                Ok(undo) => undone.push(undo),
+                Err(what) => {
+                    checked = Err((edit, what));
+                    break;
+                }
+            }
+        }
+        undone.into_iter().rev().for_each(|undo| self.undo(undo));
+        checked
+    }
+
+    fn undo(&mut self, undo: Undo) {
+        fn restore<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, before: Option<V>) {
+            match before {
+                Some(before) => drop(map.insert(key, before)),
+                None => drop(map.remove(&key)),
+            }
+        }
+        match undo {
+            Undo::LogId(log_id) => self.log_id = log_id,
+            Undo::FirstId(id) => self.first_id = id,
+            Undo::Fence(fence) => self.fence = fence,
+            Undo::Pin(name, before) => restore(&mut self.pins, name, before),
+            Undo::Entry(number, before) => restore(&mut self.entries, number, before),
+            Undo::Attempt(key, before) => restore(&mut self.attempts, key, before),
+        }
+    }
+
+    /// As [`apply`](Self::apply); returns what was there before.
+    fn change(&mut self, edit: &Edit) -> Result<Undo, &'static str> {
+        Ok(match edit {
+            Edit::LogId(log_id) if self.log_id == [0; 16] || self.log_id == *log_id => {
+                Undo::LogId(std::mem::replace(&mut self.log_id, *log_id))
+            }
             Edit::LogId(_) => return Err("the log's id changes"),
-            Edit::FirstId(id) if *id >= self.first_id => self.first_id = *id,
+            Edit::FirstId(id) if *id >= self.first_id => Undo::FirstId(std::mem::replace(&mut self.first_id, *id)),
             Edit::FirstId(_) => return Err("the first id goes back"),
-            Edit::Fence(fence) if *fence >= self.fence => self.fence = *fence,
+            Edit::Fence(fence) if *fence >= self.fence => Undo::Fence(std::mem::replace(&mut self.fence, *fence)),
             Edit::Fence(_) => return Err("the fence goes back"),
-            Edit::Pin { name, id } => drop(self.pins.insert(name.clone(), *id)),
-            Edit::Unpin { name } => drop(self.pins.remove(name)),
+            Edit::Pin { name, id } => Undo::Pin(name.clone(), self.pins.insert(name.clone(), *id)),
+            Edit::Unpin { name } => Undo::Pin(name.clone(), self.pins.remove(name)),
             Edit::Entry(entry) => {
                 self.check_entry(entry)?;
-                self.entries.insert(entry.number, entry.clone());
+                Undo::Entry(entry.number, self.entries.insert(entry.number, entry.clone()))
             }
             Edit::Forget(number) => {
                 let oldest = self.entries.first_key_value().filter(|(first, _)| *first == number);
@@ -204,7 +258,7 @@ impl ManifestState {
                 if matches!(entry.status, SegmentStatus::Archived | SegmentStatus::LocalDeleted) {
                     return Err("an archived segment is forgotten before it was deleted");
                 }
-                self.entries.remove(number);
+                Undo::Entry(*number, self.entries.remove(number))
             }
             Edit::Attempt { key, attempt } => {
                 let before = self.attempts.get(key);
@@ -212,13 +266,13 @@ impl ManifestState {
                 if key.is_empty() || !before.is_none_or(moves_on) {
                     return Err("an attempt goes back");
                 }
-                self.attempts.insert(key.clone(), *attempt);
+                Undo::Attempt(key.clone(), self.attempts.insert(key.clone(), *attempt))
             }
             Edit::DropAttempt(key) => {
-                self.attempts.remove(key).ok_or("an attempt is dropped that was never begun")?;
+                let before = self.attempts.remove(key).ok_or("an attempt is dropped that was never begun")?;
+                Undo::Attempt(key.clone(), Some(before))
             }
-        }
-        Ok(())
+        })
     }
 
     fn check_entry(&self, entry: &SegmentEntry) -> Result<(), &'static str> {

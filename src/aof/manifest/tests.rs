@@ -85,6 +85,44 @@ fn commits_survive_power_losses_one_by_one() {
 }
 
 #[test]
+fn a_commit_changes_the_state_in_place_and_leaves_what_somebody_keeps() {
+    let env = TestEnv::default();
+    let manifest = create(&env);
+    let states = states();
+    let place = Arc::as_ptr(&manifest.state());
+    for (at, edits) in commits().iter().enumerate() {
+        manifest.commit(edits).unwrap();
+        assert_eq!(*manifest.state(), states[at + 1]);
+        assert_eq!(Arc::as_ptr(&manifest.state()), place, "the state is where it was");
+    }
+    let kept = manifest.state();
+    manifest.commit(&[Edit::Fence(9)]).unwrap();
+    assert_eq!((kept.fence, manifest.state().fence), (3, 9));
+    // A commit that is refused for space changes nothing, and does not end the others.
+    let name = "n".repeat(300 << 10);
+    env.set_room(Some(0));
+    let error = manifest.commit(&[Edit::Fence(10), Edit::Pin { name, id: 5 }]).unwrap_err();
+    assert_eq!((error.kind(), manifest.state().fence, manifest.state().pins.len()), (&ErrorKind::NoSpace, 9, 0));
+    env.set_room(None);
+    manifest.commit(&[Edit::Fence(11)]).unwrap();
+    assert_eq!(manifest.state().fence, 11);
+}
+
+#[test]
+fn checking_edits_leaves_the_state_as_it_was() {
+    let states = states();
+    for (at, edits) in commits().iter().enumerate() {
+        let mut state = states[at].clone();
+        assert_eq!(state.check(edits), Ok(()));
+        assert_eq!(state, states[at]);
+        let illegal = [&edits[..], &[Edit::Fence(0), Edit::DropAttempt("x".into())]].concat();
+        let refused = state.check(&illegal).unwrap_err();
+        assert!(matches!(refused.0, Edit::Fence(0) | Edit::DropAttempt(_)), "{refused:?}");
+        assert_eq!(state, states[at]);
+    }
+}
+
+#[test]
 fn every_crash_leaves_the_commits_before_it_and_perhaps_the_one_under_way() {
     for power in [false, true] {
         for crash in 0.. {

@@ -85,6 +85,11 @@ impl<E: Env> ManifestView<E> {
         self.state.lock().clone()
     }
 
+    /// Returns what `look` finds in the state as of the last look; it runs under a lock, and must not come back here.
+    pub fn with<R>(&self, look: impl FnOnce(&ManifestState) -> R) -> R {
+        look(&self.state.lock())
+    }
+
     /// Looks for what was committed since.
     ///
     /// # Errors
@@ -193,8 +198,8 @@ impl<E: Env> ManifestView<E> {
 }
 
 impl<E: Env> States for ManifestView<E> {
-    fn state(&self) -> Arc<ManifestState> {
-        ManifestView::state(self)
+    fn show(&self, look: &mut dyn FnMut(&ManifestState)) {
+        self.with(look);
     }
 
     fn refresh(&self) -> Result<()> {

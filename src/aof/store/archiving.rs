@@ -106,7 +106,8 @@ impl<E: Env> Archive<E> {
     fn count(&self, log: &Log<E>, manifest: &Manifest<E>) {
         // A roll in between is counted twice until the next count, never missed.
         let rolls = log.rolls();
-        let have = unarchived(&manifest.state(), &log.segments());
+        let segments = log.segments();
+        let have = manifest.with(|state| unarchived(state, &segments));
         self.unarchived.store(have.wrapping_sub(rolls), Ordering::Relaxed);
     }
 }

@@ -48,8 +48,9 @@ impl<E: Env> Shared<E> {
     pub(super) fn entries(&self) -> Vec<SegmentEntry> {
         // The local ones first: one that leaves the disk meanwhile is an entry already.
         let segments = self.log.segments();
-        let state = self.manifest.state();
-        let (end, next_id) = self.log.position();
-        entries(&state, &segments, (end.0, next_id))
+        self.manifest.with(|state| {
+            let (end, next_id) = self.log.position();
+            entries(state, &segments, (end.0, next_id))
+        })
     }
 }

@@ -46,6 +46,8 @@ mod reading;
 mod tests;
 mod ticket;
 mod verify;
+#[cfg(test)]
+mod verify_tests;
 mod view;
 #[cfg(test)]
 mod view_tests;
@@ -203,7 +205,7 @@ impl<E: Env> Aof<E> {
         let (log, log_report) = Log::open(env.clone(), dir, options, &mut |_| Ok(()))?;
         let (manifest, archive_report) = prepared.reconcile(&log, archiving::source(&config))?;
         let archive = Archive::new(&env, dir, &config, &log, &manifest)?;
-        let first_id = manifest.state().first_id.max(1);
+        let first_id = manifest.with(|state| state.first_id).max(1);
         let report = RecoveryReport { log: log_report, first_id, next_id: log.next_id(), archive: archive_report };
         let shared = Arc::new(Shared::new(env, dir, config, (log, manifest, archive), &report, dir_lock));
         // From here on, dropping the handle stops what was started.

@@ -1,124 +1,165 @@
 //! Looking at every byte of a store: local segments, the manifest's, and archived objects as a whole.
 //!
-//! On the calling thread, beside appends, cursors and background work. What was truncated meanwhile is passed over.
+//! On the calling thread. The owner looks once, beside appends, cursors and background work: segments are held while they
+//! are looked at, and commits of the manifest wait. From outside, where nothing can be held, what looks damaged is looked at
+//! again. What was truncated meanwhile is passed over.
+//!
+//! Local segments are looked at before the archive: one that leaves the disk in between is archived by then.
 
 use super::reading::AofReader;
-use super::{Aof, Shared};
+use super::{Aof, AofConfig, Shared, archiving};
 use crate::aof::archive::remote::Remote;
-use crate::aof::chain::{At, Chain, Span, Visibility};
-use crate::aof::names::MANIFEST_DIR;
-use crate::aof::readers::Readers;
+use crate::aof::joined::Archived;
+use crate::aof::manifest::{ManifestState, ManifestView};
+use crate::aof::read::LocalFile;
+use crate::aof::types::SegmentInfo;
 use crate::aof::verify::{self, VerifyReport};
 use crate::base::{ErrorKind, Result};
 use crate::env::Env;
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
-/// How often a directory is looked at again that somebody writes.
-const ATTEMPTS: u32 = 10;
-
-/// Looks at a directory that somebody may be writing: damage stays, files that were dropped or written over under the look
-/// do not.
-fn settled(mut look: impl FnMut() -> Result<VerifyReport>) -> Result<VerifyReport> {
-    let mut before: Option<VerifyReport> = None;
-    for _ in 1..ATTEMPTS {
-        match look() {
-            Err(error) if *error.kind() == ErrorKind::NotFound => before = None,
-            Err(error) => return Err(error),
-            Ok(report) if report.is_clean() || before.is_some_and(|before| before.faults == report.faults) => {
-                return Ok(report);
-            }
-            Ok(report) => before = Some(report),
-        }
+/// Returns what was looked at, or none if it was truncated meanwhile.
+fn unless_gone<T>(looked: Result<T>) -> Result<Option<T>> {
+    match looked {
+        Err(error) if *error.kind() == ErrorKind::NotFound => Ok(None),
+        looked => looked.map(Some),
     }
-    look()
 }
 
-fn verify_manifest<E: Env>(env: &E, dir: &Path) -> Result<VerifyReport> {
-    let dir = dir.join(MANIFEST_DIR);
-    settled(|| verify::verify_if_there(env, &dir, false))
+/// Returns number and end of each segment that is kept.
+fn kept(state: &ManifestState) -> Vec<(u64, u64)> {
+    state.kept().map(|entry| (entry.number, entry.end_lsn.0)).collect()
 }
 
-/// Looks at the frames of the segment `span`, up to `written` if it has no end.
-fn verify_frames<E: Env>(
+/// Looks at the objects of those of `kept` that are archived, and at the frames in those that are not `local`.
+fn look_at_archive<E: Env>(
     env: &E,
-    readers: &Readers<E>,
-    span: &Span,
-    written: u64,
+    remote: &Remote<E>,
+    kept: &[(u64, u64)],
+    local: &BTreeSet<u64>,
     report: &mut VerifyReport,
 ) -> Result<()> {
-    let end = span.end_lsn.map_or(written.max(span.base_lsn.0), |end| end.0);
-    // Only a local file has a salt that is known beforehand.
-    let is_image = span.salt == [0; 16];
-    let reader = readers.open(span)?;
-    verify::verify_segment(env, &reader, end, is_image, report)
+    for (number, end) in kept.iter().filter(|(number, _)| remote.has(*number)) {
+        let is_good = unless_gone(remote.verify(*number, report))?;
+        if is_good != Some(true) || local.contains(number) {
+            continue;
+        }
+        let mut looked = VerifyReport::default();
+        let frames =
+            remote.open(*number).and_then(|image| verify::verify_segment(env, &*image, *end, true, &mut looked));
+        match unless_gone(frames) {
+            Ok(Some(())) => {}
+            Ok(None) => continue,
+            Err(error) => looked.note(error)?,
+        }
+        report.merge(looked);
+    }
+    Ok(())
 }
 
-/// Notes `looked` if it is damage; what was truncated meanwhile is none. Returns true if there was nothing to note.
-fn note(looked: Result<()>, report: &mut VerifyReport) -> Result<bool> {
-    match looked {
-        Ok(()) => Ok(true),
-        Err(error) if *error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => report.note(error).map(|()| false),
+/// Looks at a local segment, up to `written` if it has no end; returns false if it was dropped meanwhile.
+fn look_at_local<E: Env>(
+    shared: &Shared<E>,
+    segment: &SegmentInfo,
+    written: u64,
+    report: &mut VerifyReport,
+) -> Result<bool> {
+    let Shared { env, log, .. } = shared;
+    let end = segment.end_lsn.map_or(written.max(segment.base_lsn.0), |end| end.0);
+    let mut looked = VerifyReport::default();
+    let opened = match unless_gone(log.open_segment(segment.number)) {
+        Ok(None) => return Ok(false),
+        Ok(Some(reader)) => {
+            verify::verify_segment(env, &reader, end, false, &mut looked)?;
+            report.merge(looked);
+            return Ok(true);
+        }
+        Err(error) => error,
+    };
+    // Its header is damaged: a look at the bare file says where, but nothing keeps that from being written over.
+    if opened.is_corruption() {
+        let Some(file) = unless_gone(LocalFile::open(env, &segment.path))? else { return Ok(false) };
+        verify::verify_segment(env, &file, end, false, &mut looked)?;
+        if !log.segments().iter().any(|other| other.number == segment.number) {
+            return Ok(false);
+        }
     }
-}
-
-/// Looks at the whole object of segment `number`, if it is archived; returns false if that found damage.
-fn verify_object<E: Env>(remote: Option<&Remote<E>>, number: u64, report: &mut VerifyReport) -> Result<bool> {
-    match remote {
-        Some(remote) if remote.has(number) => note(remote.verify(number), report),
-        _ => Ok(true),
+    if looked.is_clean() {
+        looked.note(opened)?;
     }
+    report.merge(looked);
+    Ok(true)
 }
 
 impl<E: Env> Aof<E> {
     /// Looks at every byte of the store up to what is written, archived objects included, beside appends and cursors.
+    /// Commits of the manifest (truncation, pins, fences, the archive) wait while that is looked at.
     ///
     /// # Errors
     /// What reading met. Damage is no error: it is in the report.
     pub fn verify(&self) -> Result<VerifyReport> {
-        let Shared { env, readers, archive, dir, .. } = &*self.shared;
-        let remote = archive.remote();
-        let mut report = VerifyReport::default();
-        let written = readers.visible(Visibility::Written)?.0;
-        let mut at = At::First;
-        while let Some(span) = readers.locate(at)? {
-            at = At::Number(span.number + 1);
-            if verify_object(remote.as_deref(), span.number, &mut report)? || span.salt != [0; 16] {
-                note(verify_frames(env, readers, &span, written, &mut report), &mut report)?;
+        let Shared { env, log, archive, manifest, .. } = &*self.shared;
+        let (mut report, mut local) = (VerifyReport::default(), BTreeSet::new());
+        let written = log.written().0;
+        for segment in log.segments() {
+            if look_at_local(&self.shared, &segment, written, &mut report)? {
+                local.insert(segment.number);
             }
         }
-        report.merge(verify_manifest(env, dir)?);
+        if let Some(remote) = archive.remote() {
+            look_at_archive(env, &remote, &manifest.with(kept), &local, &mut report)?;
+        }
+        report.merge(manifest.verify()?);
+        Ok(report)
+    }
+
+    /// Looks at every byte of the store in `dir`, and of its archived objects if `config` has its archive, beside the process
+    /// that writes it or without one. Takes no lock and changes nothing.
+    ///
+    /// Keys are needed for archived objects only. Where the manifest is damaged, nothing says which objects there are, and
+    /// none is looked at.
+    ///
+    /// # Errors
+    /// What listing and reading met. Damage is no error: it is in the report.
+    pub fn verify_read_only(env: E, dir: impl AsRef<Path>, config: &AofConfig) -> Result<VerifyReport> {
+        let dir = dir.as_ref();
+        let (mut report, local) = verify::look_at_store(&env, dir)?;
+        let manifest = match ManifestView::open(env.clone(), dir) {
+            Ok(manifest) => Arc::new(manifest),
+            Err(error) => return unread_manifest(error, dir, report),
+        };
+        if let Some(remote) = archiving::remote(&env, config, manifest.clone()) {
+            look_at_archive(&env, &remote, &manifest.with(kept), &local, &mut report)?;
+        }
         Ok(report)
     }
 }
 
+/// Returns `report` of a store whose manifest cannot be read, because of `error`.
+fn unread_manifest(error: crate::Error, dir: &Path, mut report: VerifyReport) -> Result<VerifyReport> {
+    let is_named = report.faults.iter().any(|fault| fault.file.starts_with(dir.join(crate::aof::names::MANIFEST_DIR)));
+    if !(error.is_corruption() && is_named) {
+        report.note(error)?;
+    }
+    Ok(report)
+}
+
 impl<E: Env> AofReader<E> {
-    /// Looks at every byte of the store's directory, and of its archived objects if the archive was configured.
+    /// Looks at every byte of the store's directory, and of its archived objects if the archive was configured. Where the
+    /// manifest is damaged, the objects are those that were known before.
     ///
     /// # Errors
     /// What reading met. Damage is no error: it is in the report.
     pub fn verify(&self) -> Result<VerifyReport> {
-        let (env, local) = (&self.view.env, &self.view.local);
-        local.visible(Visibility::Written)?;
-        let first_local = local.locate(At::First)?.map_or(u64::MAX, |span| span.number);
-        let mut report = verify::verify_store(env, local.dir())?;
-        let is_named = report.faults.iter().any(|fault| fault.file.starts_with(self.view.manifest.dir()));
-        let refreshed = self.view.manifest.refresh();
-        // Where it is damaged, what was read of it before still names the objects, but no archived segment is opened.
-        let is_known = refreshed.is_ok();
-        match refreshed {
-            Err(error) if error.is_corruption() && is_named => {}
-            Err(error) => report.note(error)?,
-            Ok(()) => {}
+        let (env, manifest, dir) = (&self.view.env, &self.view.manifest, self.view.local.dir());
+        let (mut report, local) = verify::look_at_store(env, dir)?;
+        if let Err(error) = manifest.refresh() {
+            report = unread_manifest(error, dir, report)?;
         }
-        let Some(remote) = self.view.remote.as_deref() else { return Ok(report) };
-        for number in self.view.manifest.state().kept().map(|entry| entry.number) {
-            if !verify_object(Some(remote), number, &mut report)? || number >= first_local || !is_known {
-                continue;
-            }
-            if let Some(span) = self.view.locate(At::Number(number))? {
-                note(verify_frames(env, &self.readers, &span, 0, &mut report), &mut report)?;
-            }
+        if let Some(remote) = self.view.remote.as_deref() {
+            look_at_archive(env, remote, &manifest.with(kept), &local, &mut report)?;
         }
         Ok(report)
     }
