@@ -181,6 +181,10 @@ struct Held<'r, E: Env> {
 
 impl<E: Env> Drop for Held<'_, E> {
     fn drop(&mut self) {
+        // During a panic nothing is certain, not even that the lock is free: the object then stays until the next open.
+        if std::thread::panicking() {
+            return;
+        }
         let mut open = self.open.lock();
         let count = open.opening.get_mut(&self.number).unwrap_or_else(|| unreachable!("it is held"));
         *count -= 1;

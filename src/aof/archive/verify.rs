@@ -194,7 +194,7 @@ impl Look<'_> {
             }
         }
         stored_crc.update(&end);
-        let covered = start.len() as u64 + (entry.archived_bytes - (start.len() + last.len()) as u64);
+        let covered = entry.archived_bytes - TRAILER_BYTES as u64;
         let byte = locate_crc64(trailer.stored_crc64, stored_crc.value(), covered as usize);
         if let (Some((at, block)), 1, Some(byte)) = (unclear, self.found.len(), byte)
             && block.contains(&(byte.at as u64))

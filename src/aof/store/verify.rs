@@ -33,17 +33,18 @@ fn kept(state: &ManifestState) -> Vec<(u64, u64)> {
     state.kept().map(|entry| (entry.number, entry.end_lsn.0)).collect()
 }
 
-/// Looks at the objects of those of `kept` that are archived, and at the frames in those that are not `local`.
+/// Looks at the objects of those of `kept` that are archived, and at the frames in those that are not `local`; at no frames if
+/// nothing says what is.
 fn look_at_archive<E: Env>(
     env: &E,
     remote: &Remote<E>,
     kept: &[(u64, u64)],
-    local: &BTreeSet<u64>,
+    local: Option<&BTreeSet<u64>>,
     report: &mut VerifyReport,
 ) -> Result<()> {
     for (number, end) in kept.iter().filter(|(number, _)| remote.has(*number)) {
         let is_good = unless_gone(remote.verify(*number, report))?;
-        if is_good != Some(true) || local.contains(number) {
+        if is_good != Some(true) || local.is_none_or(|local| local.contains(number)) {
             continue;
         }
         let mut looked = VerifyReport::default();
@@ -109,7 +110,7 @@ impl<E: Env> Aof<E> {
             }
         }
         if let Some(remote) = archive.remote() {
-            look_at_archive(env, &remote, &manifest.with(kept), &local, &mut report)?;
+            look_at_archive(env, &remote, &manifest.with(kept), Some(&local), &mut report)?;
         }
         report.merge(manifest.verify()?);
         Ok(report)
@@ -131,7 +132,7 @@ impl<E: Env> Aof<E> {
             Err(error) => return unread_manifest(error, dir, report),
         };
         if let Some(remote) = archiving::remote(&env, config, manifest.clone()) {
-            look_at_archive(&env, &remote, &manifest.with(kept), &local, &mut report)?;
+            look_at_archive(&env, &remote, &manifest.with(kept), Some(&local), &mut report)?;
         }
         Ok(report)
     }
@@ -155,11 +156,14 @@ impl<E: Env> AofReader<E> {
     pub fn verify(&self) -> Result<VerifyReport> {
         let (env, manifest, dir) = (&self.view.env, &self.view.manifest, self.view.local.dir());
         let (mut report, local) = verify::look_at_store(env, dir)?;
-        if let Err(error) = manifest.refresh() {
+        // No archived segment is opened then.
+        let refreshed = manifest.refresh();
+        let local = refreshed.is_ok().then_some(&local);
+        if let Err(error) = refreshed {
             report = unread_manifest(error, dir, report)?;
         }
         if let Some(remote) = self.view.remote.as_deref() {
-            look_at_archive(env, remote, &manifest.with(kept), &local, &mut report)?;
+            look_at_archive(env, remote, &manifest.with(kept), local, &mut report)?;
         }
         Ok(report)
     }

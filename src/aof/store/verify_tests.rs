@@ -161,7 +161,7 @@ fn all_damage_of_an_object_is_named() {
     storage.change(|objects| {
         let object = objects.get_mut(&key).unwrap();
         len = object.len();
-        places(len).map(|at| object[at] ^= 0x22);
+        places(len).into_iter().for_each(|at| object[at] ^= 0x22);
     });
     let faults = aof.verify().unwrap().faults;
     let named: Vec<_> = faults.iter().map(|Damage { file, offset, .. }| (file.to_str().unwrap(), *offset)).collect();
