@@ -239,6 +239,52 @@ fn changed_bytes_are_named_with_file_and_offset() {
 }
 
 #[test]
+fn changed_bytes_of_archived_objects_are_named() {
+    let (dir, log) = place();
+    let (file, target) = (dir.path().join("keys"), dir.path().join("archive").to_str().expect("text").to_owned());
+    let keys = file.to_str().expect("text");
+    std::fs::write(&file, format!("1 {}\n", "5e".repeat(32))).expect("written");
+    good(&["append", &log, "--segment-bytes", "16384", "--keys", keys], &lines(1000));
+    good(&["archive", &log, "--to", &target, "--seal", "--level", "3", "--keys", keys], b"");
+    let with = ["--archive", &target, "--keys", keys];
+    let verify = [&["verify", &log][..], &with].concat();
+    let clean = good(&verify, b"");
+    assert!(clean.contains(" 1000 records, ") && clean.ends_with(" objects, 0 torn bytes, 0 faults\n"), "{clean}");
+    assert!(!clean.contains(" 0 objects"), "{clean}");
+    assert!(good(&["verify", &log], b"").contains(" 0 objects, 0 torn bytes, 0 faults"), "the archive is not named");
+    let all = good(&[&["tail", &log, "--from-id", "1"][..], &with].concat(), b"");
+    assert!(all.as_bytes() == lines(1000), "archived records are shown");
+    let listed = good(&["list", &log, "--json"], b"");
+    let parsed: Vec<serde_json::Value> = listed.lines().map(|line| serde_json::from_str(line).expect("json")).collect();
+    assert!(parsed[0]["status"] == "remote" && parsed[0]["base_id"] == 1, "{listed}");
+    assert!(parsed.windows(2).all(|pair| pair[0]["next_id"] == pair[1]["base_id"]), "{listed}");
+    assert!(good(&["list", &log], b"").contains("\n1         remote  1 "));
+    let mut objects = Vec::new();
+    let mut dirs = vec![PathBuf::from(&target)];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").path()) {
+            if entry.is_dir() { dirs.push(entry) } else { objects.push(entry) }
+        }
+    }
+    objects.sort();
+    assert!(objects.len() > 3, "{objects:?}");
+    let object = &objects[1];
+    let len = object.metadata().expect("a file").len() as usize;
+    let name = object.strip_prefix(&target).expect("in the archive").display().to_string();
+    for offset in [0, 20, 60, 100, 200, len / 2, len - 150, len - 100, len - 70, len - 30, len - 1] {
+        flip(object, offset);
+        let done = aof(&verify, b"");
+        assert_eq!(done.code, Some(1), "{}", done.out);
+        assert!(done.out.starts_with(&format!("{name}: offset {offset}: ")), "{offset} of {len}: {}", done.out);
+        assert!(done.out.ends_with(" 1 faults\n"), "{}", done.out);
+        flip(object, offset);
+    }
+    let text = refused(&["verify", &log, "--archive", &target], b"");
+    assert!(text.contains("no keys were given") && !text.contains("5e5e"), "{text}");
+    assert_eq!(good(&verify, b""), clean);
+}
+
+#[test]
 fn a_log_that_is_written_verifies_clean() {
     let (dir, log) = place();
     let file = dir.path().join("keys");

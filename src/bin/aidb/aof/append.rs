@@ -3,8 +3,8 @@
 //! Records are appended in batches; a batch is recovered whole or not at all. At the end of the input everything is made durable.
 
 use super::Output;
-use super::place::{Place, words};
-use aidb::aof::{Aof, AofConfig, ArchiveConfig, FlushStrategy, Ticket};
+use super::place::{Archived, Place, words};
+use aidb::aof::{Aof, AofConfig, FlushStrategy, Ticket};
 use aidb::env::StdEnv;
 use clap::{Args, ValueEnum};
 use std::io::{BufRead, Read};
@@ -43,12 +43,8 @@ pub(crate) struct Options {
     /// Prints the id of each record once it is appended, with --wait once it is durable.
     #[arg(long)]
     print_ids: bool,
-    /// The archive of a log that has one, a directory or s3://BUCKET/PREFIX.
-    #[arg(long, value_name = "TARGET")]
-    archive: Option<String>,
-    /// What all keys in the archive begin with.
-    #[arg(long, default_value = "aidb")]
-    prefix: String,
+    #[command(flatten)]
+    archived: Archived,
     /// Bytes of a segment file [default: the log's].
     #[arg(long)]
     segment_bytes: Option<u64>,
@@ -101,9 +97,8 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
     if let Some(bytes) = options.segment_bytes {
         config = config.segment_bytes(bytes);
     }
-    if let Some(target) = &options.archive {
-        let archive = ArchiveConfig::new(super::archive::storage(target)?);
-        config = config.archive(ArchiveConfig { prefix: options.prefix.clone(), ..archive });
+    if let Some(archive) = options.archived.config()? {
+        config = config.archive(archive);
     }
     let config = config.build().map_err(words)?;
     let (aof, _) = Aof::open(StdEnv, &options.place.dir, config).map_err(words)?;

@@ -1,12 +1,16 @@
-//! `aidb aof list`: the local segments of a log, as a table or as JSON.
+//! `aidb aof list`: the segments of a log, as a table or as JSON.
 //!
-//! Reads the headers of the segment files without a lock and changes nothing, so it works beside the process that appends.
+//! Reads the headers of the segment files, and what the manifest says of archived ones that are no longer local, without a lock
+//! and changes nothing, so it works beside the process that appends. The archive itself is not asked.
 
 use super::Output;
-use super::place::existing;
+use super::place::{existing, words};
 use super::show::{hex, time};
 use aidb::aof::format::{HEADER_BYTES, SegmentHeader};
+use aidb::aof::manifest::ManifestView;
 use aidb::aof::names::segment_name;
+use aidb::aof::{SegmentEntry, SegmentStatus};
+use aidb::env::StdEnv;
 use clap::Args;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -33,6 +37,8 @@ pub(super) struct Segment {
 /// Prints the segments.
 pub(super) fn run(options: &Options) -> Result<(), String> {
     let mut segments = read_all(existing(&options.dir)?)?;
+    let first = segments.first().map_or(u64::MAX, |segment| segment.header.segment_no);
+    let archived = archived(&options.dir, first)?;
     let bounds: Vec<_> = segments.iter().map(|segment| (segment.header.base_lsn, segment.header.base_id)).collect();
     for (segment, next) in segments.iter_mut().zip(bounds.into_iter().skip(1)) {
         segment.next = Some(next);
@@ -42,6 +48,9 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
         output.line(
             "segment   status  first id      records       from lsn          frame bytes   file bytes    key  begun",
         )?;
+    }
+    for entry in &archived {
+        output.line(&if options.json { archived_json(entry) } else { archived_row(entry) })?;
     }
     for segment in &segments {
         output.line(&if options.json { segment.json() } else { segment.row() })?;
@@ -84,6 +93,47 @@ fn read_one(path: &Path, name: String) -> Result<Option<Segment>, String> {
     Ok(Some(Segment { name, header, file_bytes, next: None }))
 }
 
+/// Returns the archived segments below number `first`, oldest first. Local ones were looked at before: one that has left the
+/// disk since is missing from neither.
+fn archived(dir: &Path, first: u64) -> Result<Vec<SegmentEntry>, String> {
+    let manifest = ManifestView::open(StdEnv, dir).map_err(words)?;
+    let is_archived = |entry: &&SegmentEntry| {
+        entry.number < first && matches!(entry.status, SegmentStatus::Archived | SegmentStatus::LocalDeleted)
+    };
+    Ok(manifest.with(|state| state.kept().filter(is_archived).cloned().collect()))
+}
+
+fn archived_row(entry: &SegmentEntry) -> String {
+    let frames = entry.end_lsn.0 - entry.base_lsn.0;
+    let numbers = [entry.base_id, entry.records, entry.base_lsn.0, frames].map(|number| number.to_string());
+    let [base_id, records, base_lsn, frames] = numbers;
+    let columns = [base_id, records, base_lsn, frames, "-".into(), "-".into()];
+    row(entry.number, "remote", &columns, &time(entry.base_ts))
+}
+
+/// Returns a line of the table; `columns` are first id, records, position, frame bytes, file bytes, key.
+fn row(number: u64, status: &str, columns: &[String; 6], begun: &str) -> String {
+    let [base_id, records, base_lsn, frames, file, key_id] = columns;
+    format!(
+        "{number:<9} {status:<7} {base_id:<13} {records:<13} {base_lsn:<17} {frames:<13} {file:<13} {key_id:<4} {begun}"
+    )
+}
+
+fn archived_json(entry: &SegmentEntry) -> String {
+    serde_json::json!({
+        "segment": entry.number,
+        "status": "remote",
+        "base_id": entry.base_id,
+        "next_id": entry.next_id,
+        "base_lsn": entry.base_lsn.0,
+        "end_lsn": entry.end_lsn.0,
+        "base_ts_us": entry.base_ts,
+        "object": entry.archived_key,
+        "object_bytes": entry.archived_bytes,
+    })
+    .to_string()
+}
+
 impl Segment {
     fn status(&self) -> &'static str {
         if self.next.is_some() { "sealed" } else { "active" }
@@ -95,9 +145,9 @@ impl Segment {
         let records = or_dash(self.next.map(|(_, id)| id.saturating_sub(base_id)));
         let frames = or_dash(self.next.map(|(lsn, _)| lsn.saturating_sub(base_lsn)));
         let (status, file, begun) = (self.status(), self.file_bytes, time(base_ts));
-        format!(
-            "{segment_no:<9} {status:<7} {base_id:<13} {records:<13} {base_lsn:<17} {frames:<13} {file:<13} {key_id:<4} {begun}"
-        )
+        let columns =
+            [base_id.to_string(), records, base_lsn.to_string(), frames, file.to_string(), key_id.to_string()];
+        row(segment_no, status, &columns, &begun)
     }
 
     fn json(&self) -> String {

@@ -39,7 +39,7 @@ pub(crate) enum Command {
     /// Uploads every sealed segment, verifies it, and gives its local space back.
     #[command(after_help = archive::HELP)]
     Archive(archive::Options),
-    /// Lists the local segments.
+    /// Lists the segments, those in the archive too.
     List(list::Options),
     /// Prints the frames of a segment file or of an archived one.
     #[command(after_help = dump::HELP)]

@@ -1,6 +1,6 @@
-//! Which log a command works on: its directory and, if it is encrypted, the file of its keys.
+//! Which log a command works on: its directory and, if there are any, the file of its keys and its archive.
 
-use aidb::aof::KeyRing;
+use aidb::aof::{ArchiveConfig, KeyRing};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,17 @@ pub(super) struct Keys {
     /// File of the encryption keys: on each line a number and 64 hexadecimal digits; the last one is for new segments.
     #[arg(long = "keys", value_name = "FILE")]
     keys_file: Option<PathBuf>,
+}
+
+/// The options of commands that know of an archive.
+#[derive(Args, Clone, Debug)]
+pub(super) struct Archived {
+    /// The archive of a log that has one, a directory or s3://BUCKET/PREFIX.
+    #[arg(long, value_name = "TARGET")]
+    archive: Option<String>,
+    /// What all keys in the archive begin with.
+    #[arg(long, default_value = "aidb")]
+    prefix: String,
 }
 
 /// The options that commands on a whole log share.
@@ -31,6 +42,15 @@ pub(super) fn existing(dir: &Path) -> Result<&Path, String> {
     match dir.is_dir() {
         true => Ok(dir),
         false => Err(format!("{} is not a directory", dir.display())),
+    }
+}
+
+impl Archived {
+    /// Returns the archive, if one is named.
+    pub(super) fn config(&self) -> Result<Option<ArchiveConfig>, String> {
+        let Some(target) = &self.archive else { return Ok(None) };
+        let archive = ArchiveConfig::new(super::archive::storage(target)?);
+        Ok(Some(ArchiveConfig { prefix: self.prefix.clone(), ..archive }))
     }
 }
 

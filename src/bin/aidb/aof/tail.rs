@@ -4,7 +4,7 @@
 //! of its output that goes away is noticed with the next record.
 
 use super::Output;
-use super::place::{Place, existing, words};
+use super::place::{Archived, Place, existing, words};
 use super::show::{Format, hex, time};
 use aidb::aof::{Aof, AofConfig, From, Lsn, RecordRef, Until, Visibility};
 use aidb::env::StdEnv;
@@ -17,19 +17,22 @@ Text is each record followed by a line's end, hex is id, position, time and digi
 tag, and text, or hex if the record is not UTF-8.
 
 By default records are shown once the log says that they are durable, which it does with the next append or after a second
-without one. Archived segments that are no longer local are not shown. Damage in the newest segment looks like its end: see
+without one. Archived segments that are no longer local are shown with --archive only. Damage in the newest segment looks like its end: see
 aidb aof verify.
 
 Examples:
   aidb aof tail /data/log -n 20
   aidb aof tail /data/log --follow --format json
-  aidb aof tail /data/log --from-id 1 --until-id 1000";
+  aidb aof tail /data/log --from-id 1 --until-id 1000
+  aidb aof tail /data/log --from-id 1 --archive s3://bucket/logs";
 
 /// Options of `aidb aof tail`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    archived: Archived,
     /// Begins so many records before the end [default: 10].
     #[arg(short = 'n', long = "lines", value_name = "RECORDS", conflicts_with_all = ["from_id", "from_lsn", "from_time"])]
     last: Option<u64>,
@@ -72,7 +75,8 @@ impl Options {
 
 /// Prints what `options` ask for.
 pub(super) fn run(options: &Options) -> Result<(), String> {
-    let config = AofConfig { encryption: options.place.keys.ring()?, ..AofConfig::default() };
+    let (encryption, archive) = (options.place.keys.ring()?, options.archived.config()?);
+    let config = AofConfig { encryption, archive, ..AofConfig::default() };
     let reader = Aof::open_read_only(StdEnv, existing(&options.place.dir)?, config).map_err(words)?;
     let mut cursor = reader.cursor(options.from()).map_err(words)?.follow(options.follow);
     if options.written {
