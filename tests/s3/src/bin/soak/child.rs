@@ -1,9 +1,10 @@
 //! The process that is killed: appenders and readers over one open log.
 //!
 //! It prints lines, each with one write: `O` opened, `A` acknowledged, `S` a sequence number that may be missing, `M` what
-//! the metrics say, `R` what the readers did, `N` an error of background work that an append was told of, `V` something
+//! the metrics say, `F` their sums, `T` how long flushes took, `R` what the readers did, `N` an error of background work that an append was told of, `V` something
 //! is wrong, `C` closed. It stops when its input ends.
 
+use crate::meter::Meter;
 use crate::options::Options;
 use crate::record::{Author, Dice, check, make, wall};
 use aidb::aof::manifest::SegmentStatus;
@@ -13,6 +14,7 @@ use aidb::{Error, ErrorKind};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Display;
 use std::io::{Read, Write};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -24,6 +26,10 @@ struct Child<'a> {
     read: [AtomicU64; 2],
     truncated: AtomicU64,
     lag_us_max: AtomicU64,
+    /// Records that were acknowledged, and those whose append was refused with an unknown outcome.
+    acknowledged: AtomicU64,
+    refused: AtomicU64,
+    meter: Mutex<Meter>,
 }
 
 /// Prints one line with one write: what is under 4 KiB arrives whole or not at all.
@@ -47,6 +53,9 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         read: [AtomicU64::new(0), AtomicU64::new(0)],
         truncated: AtomicU64::new(0),
         lag_us_max: AtomicU64::new(0),
+        acknowledged: AtomicU64::new(0),
+        refused: AtomicU64::new(0),
+        meter: Mutex::default(),
     };
     std::thread::scope(|scope| {
         for writer in 0..options.appenders {
@@ -62,6 +71,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         child.stop.store(true, Ordering::Relaxed);
     });
     child.aof.flush().map_err(|error| format!("flush: {error}"))?;
+    child.measure(true);
     child.aof.close().map_err(|error| format!("close: {error}"))?;
     say("C");
     Ok(())
@@ -76,14 +86,31 @@ struct Batch {
     ts: u64,
 }
 
-fn acknowledged(batch: Batch) {
-    let Batch { first, count, author, ts } = batch;
-    say(format_args!("A {first} {count} {} {} {} {ts}", author.writer, author.round, author.sequence));
-}
 
 impl Child<'_> {
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Tells of a batch that is durable.
+    fn acknowledge(&self, batch: Batch) {
+        let Batch { first, count, author, ts } = batch;
+        self.acknowledged.fetch_add(count, Ordering::AcqRel);
+        say(format_args!("A {first} {count} {} {} {} {ts}", author.writer, author.round, author.sequence));
+    }
+
+    /// Looks at the counters, for the last time if nothing is under way any more.
+    fn measure(&self, at_end: bool) {
+        let count = |number: &AtomicU64| number.load(Ordering::Acquire);
+        let (acknowledged, refused) = (count(&self.acknowledged), count(&self.refused));
+        let mut meter = self.meter.lock().expect("no holder panics");
+        let wrong = match at_end {
+            true => meter.look_at_end(&self.aof, acknowledged, refused),
+            false => meter.look(&self.aof, acknowledged),
+        };
+        wrong.iter().for_each(|what| say(format_args!("V metrics: {what}")));
+        say(format_args!("F {}", meter.numbers().map(|number| number.to_string()).join(" ")));
+        say(format_args!("T {}", meter.times()));
     }
 
     /// Appends in every way until told to stop.
@@ -97,20 +124,24 @@ impl Child<'_> {
             let count = if dice.below(10) == 0 { 2 + dice.below(19) } else { 1 };
             sequence += count;
             if let Err(error) = self.append_once(author, count, dice.below(10), &mut waiting) {
+                self.refused.fetch_add(count, Ordering::AcqRel);
                 for missing in author.sequence..sequence {
                     say(format_args!("S {writer} {round} {missing}"));
                 }
                 refused(&error);
             }
             while waiting.front().is_some_and(|(ticket, _)| ticket.is_durable()) {
-                acknowledged(waiting.pop_front().expect("it is there").1);
+                self.acknowledge(waiting.pop_front().expect("it is there").1);
             }
             std::thread::sleep(Duration::from_micros(dice.below(self.options.pause_ms * 1000)));
         }
         for (ticket, batch) in waiting {
             match ticket.wait() {
-                Ok(()) => acknowledged(batch),
-                Err(error) => refused(&error),
+                Ok(()) => self.acknowledge(batch),
+                Err(error) => {
+                    self.refused.fetch_add(batch.count, Ordering::AcqRel);
+                    refused(&error);
+                }
             }
         }
     }
@@ -128,7 +159,7 @@ impl Child<'_> {
             let records: Vec<Vec<u8>> = (0..count).map(|offset| make(author(offset))).collect();
             let ticket = self.aof.append_batch(&records)?;
             ticket.wait()?;
-            acknowledged(batch(&ticket));
+            self.acknowledge(batch(&ticket));
             return Ok(());
         }
         let record = make(author);
@@ -136,12 +167,12 @@ impl Child<'_> {
             0..4 => {
                 let ts = wall();
                 let first = self.aof.append_sync(&record)?.start;
-                acknowledged(Batch { first, count, author, ts });
+                self.acknowledge(Batch { first, count, author, ts });
             }
             4..8 => {
                 let ticket = self.aof.append(&record)?;
                 ticket.wait()?;
-                acknowledged(batch(&ticket));
+                self.acknowledge(batch(&ticket));
             }
             _ => {
                 let ticket = self.aof.append(&record)?;
@@ -210,6 +241,7 @@ impl Child<'_> {
             let (durable, written) = (count(&self.read[0]), count(&self.read[1]));
             say(format_args!("R {durable} {written} {} {}", count(&self.truncated), count(&self.lag_us_max)));
             self.report_metrics();
+            self.measure(false);
         }
     }
 

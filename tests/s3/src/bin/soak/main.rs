@@ -4,13 +4,15 @@
 //! the log open: appenders, readers that follow, retention by age, segments that go to S3 and leave the disk. The child
 //! says over its output what was acknowledged. The parent kills it at random times (`--seed`), and after each kill opens
 //! the log itself and reads all of it: every acknowledged record that retention kept is there once, in order, with its
-//! content; only what is older than the retention is gone; what was read before is still the same. Then the next child.
+//! content; only what is older than the retention is gone; what was read before is still the same. Every second the child
+//! checks that its counters can be true. Then the next child.
 //! The last one is asked to stop. The minutes are those that children lived; the reads come on top. It ends with figures, and with a failure if anything was wrong.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a test of the real world")]
 
 mod book;
 mod child;
+mod meter;
 mod options;
 mod parent;
 mod record;

@@ -1,6 +1,7 @@
 //! The process that kills: it serves S3, starts children, keeps the book, reads everything after each kill.
 
 use crate::book::{Book, Found};
+use crate::meter::{NUMBERS, sum_line};
 use crate::options::{BUCKET, Options};
 use crate::record::{Dice, wall};
 use aidb::aof::Aof;
@@ -28,6 +29,11 @@ struct Told {
     notices: u64,
     last_notice: String,
     metrics: String,
+    /// The last `F` line of the running child, and all those before.
+    counters: [u64; NUMBERS],
+    sums: [u64; NUMBERS],
+    looks: u64,
+    times: String,
     wrong: Vec<String>,
     closed: bool,
 }
@@ -55,6 +61,12 @@ impl Told {
                 self.notices += 1;
                 self.last_notice = rest.to_string();
             }
+            "F" => {
+                if let Ok(counters) = numbers().try_into() {
+                    (self.counters, self.looks) = (counters, self.looks + 1);
+                }
+            }
+            "T" => self.times = rest.to_string(),
             "C" => self.closed = true,
             _ => self.wrong.push(line.to_string()),
         }
@@ -65,6 +77,8 @@ impl Told {
         self.read_durable += durable;
         self.read_written += written;
         self.truncated += truncated;
+        let last = std::mem::take(&mut self.counters);
+        self.sums.iter_mut().zip(last).for_each(|(sum, number)| *sum += number);
     }
 }
 
@@ -288,5 +302,7 @@ fn report(
         bytes as f64 / 1e6
     );
     println!("errors of background work told to appenders: {} {}", told.notices, told.last_notice);
+    println!("{}", sum_line(&told.sums, told.looks));
+    println!("{}", told.times);
     println!("the last child before it stopped: {}", told.metrics);
 }
