@@ -9,6 +9,7 @@ use super::super::names::{MANIFEST_DIR, segment_name};
 use super::super::test_env::TestEnv;
 use super::super::{AofError, Damage, KeyRing, SegmentStatus};
 use super::*;
+use crate::base::coding::put_u64;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -46,8 +47,9 @@ fn open(env: &TestEnv, config: &AofConfig) -> Aof<TestEnv> {
 
 /// A record that becomes smaller by compression, but not by much.
 fn record(id: u64) -> Vec<u8> {
-    let random = (0..90).flat_map(|at| crate::base::hash::hash64(b"record", id * 100 + at).to_le_bytes());
-    random.chain(vec![id as u8; 180 + id as usize % 7]).collect()
+    let mut record = vec![id as u8; 180 + id as usize % 7];
+    (0..90).for_each(|at| put_u64(&mut record, crate::base::hash::hash64(b"record", id * 100 + at)));
+    record
 }
 
 fn fill(aof: &Aof<TestEnv>, ids: std::ops::Range<u64>) {
