@@ -245,6 +245,147 @@ fn a_cursor_in_a_segment_that_is_gone_with_the_next_says_so() {
     assert!(matches!(AofError::of(&error), Some(AofError::Truncated { .. })), "{error}");
 }
 
+/// A chain of a log that is truncated, but for the segment being written, before its call number `at`.
+struct TruncatedAt {
+    inner: LogChain<TestEnv>,
+    calls: std::sync::atomic::AtomicU64,
+    at: u64,
+    /// Whether the segment being written is ended first.
+    seals: bool,
+}
+
+impl TruncatedAt {
+    fn at(log: &Log<TestEnv>, at: u64) -> TruncatedAt {
+        TruncatedAt { inner: LogChain(log.clone()), calls: Default::default(), at, seals: false }
+    }
+
+    fn new(log: &Log<TestEnv>, at: u64) -> Arc<TruncatedAt> {
+        Arc::new(TruncatedAt::at(log, at))
+    }
+
+    fn called(&self) -> &LogChain<TestEnv> {
+        if self.calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == self.at {
+            if self.seals {
+                self.inner.0.seal().unwrap();
+            }
+            self.inner.0.truncate_before(self.inner.0.durable()).unwrap();
+        }
+        &self.inner
+    }
+
+    fn is_truncated(&self) -> bool {
+        self.calls.load(std::sync::atomic::Ordering::Relaxed) > self.at
+    }
+}
+
+impl Chain<TestEnv> for TruncatedAt {
+    fn first(&self) -> Result<super::super::chain::First> {
+        self.called().first()
+    }
+    fn visible(&self, visibility: Visibility) -> Result<Lsn> {
+        self.called().visible(visibility)
+    }
+    fn locate(&self, at: At) -> Result<Option<Span>> {
+        self.called().locate(at)
+    }
+    fn open(&self, span: &Span) -> Result<Arc<SegmentReader<TestEnv>>> {
+        self.called().open(span)
+    }
+    fn hint(&self, at: At) -> Option<Lsn> {
+        self.called().hint(at)
+    }
+    fn is_open(&self) -> Result<bool> {
+        self.called().is_open()
+    }
+    fn wait(&self, seen: Lsn, visibility: Visibility, timeout: Option<Duration>) -> Result<Waited> {
+        self.called().wait(seen, visibility, timeout)
+    }
+}
+
+#[test]
+fn what_is_dropped_under_the_look_is_truncated_and_never_the_end() {
+    for at in 0..60 {
+        for from in [From::First, From::Id(2), From::Time(1001), From::TailMinus(20)] {
+            let mut model = Model::new();
+            for round in 0..20u8 {
+                model.env.set_wall(1000 + u64::from(round));
+                model.append(0, &[vec![round; 1000]]);
+                model.sync();
+            }
+            let chain = TruncatedAt::new(&model.log, at);
+            let mut cursor = Cursor::new(chain.clone(), from);
+            let begun = cursor.next_ref().expect("records are durable, whatever is dropped").map(|record| record.id);
+            let kept = model.chain().first().unwrap().id;
+            match (begun, from) {
+                (Ok(id), From::Id(asked)) => assert_eq!(id, asked),
+                (Ok(id), _) => assert!(id <= 2 || id == kept, "{id}, {kept} is kept: {from:?}, {at}"),
+                (Err(error), From::Id(asked)) => {
+                    assert!(chain.is_truncated());
+                    assert_eq!(AofError::of(&error), Some(&AofError::Truncated { id: asked, first: kept }), "{at}");
+                }
+                (Err(error), _) => panic!("{from:?} moves on with the log: {error}, {at}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_segment_that_ends_and_is_dropped_under_a_cursor_is_read_to_its_end_or_truncated() {
+    for at in 0..30 {
+        let mut model = Model::new();
+        model.append(0, &[b"one".to_vec()]);
+        model.sync();
+        let mut cursor = model.cursor(From::First);
+        assert_eq!(cursor.next_ref().unwrap().unwrap().id, 1);
+        model.append(0, &[b"two".to_vec()]);
+        model.sync();
+        cursor.chain = Arc::new(TruncatedAt { seals: true, ..TruncatedAt::at(&model.log, at) });
+        match cursor.next_ref().expect("the second record was durable before it was asked for") {
+            Ok(record) => assert_eq!((record.id, record.bytes), (2, &b"two"[..])),
+            Err(error) => {
+                assert_eq!(AofError::of(&error), Some(&AofError::Truncated { id: 2, first: 3 }), "{at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn dropped_segments_without_records_are_passed_over() {
+    let mut model = Model::new();
+    model.append(0, &[b"one".to_vec()]);
+    model.sync();
+    let mut cursor = model.cursor(From::First);
+    assert_eq!(cursor.next_ref().unwrap().unwrap().id, 1);
+    model.log.seal().unwrap();
+    for _ in 0..2 {
+        let meta = Append { kind: FrameKind::Meta, count: 0, first_id: None, tag: 0, parts: &[b"no record"] };
+        model.log.append(&meta).unwrap();
+        model.log.seal().unwrap();
+    }
+    model.append(0, &[b"two".to_vec()]);
+    model.sync();
+    model.log.truncate_before(model.log.durable()).unwrap();
+    assert_eq!(model.chain().first().unwrap().id, 2);
+    assert_eq!(cursor.next_ref().unwrap().unwrap().bytes, b"two");
+}
+
+#[test]
+fn what_is_durable_was_written_though_the_next_segment_did_not_come() {
+    for operations in 0.. {
+        let mut model = Model::new();
+        model.append(0, &[vec![1; 100]]);
+        model.env.die_at(Some(model.env.operations() + operations));
+        let sealed = model.log.seal();
+        assert!(model.log.durable() <= model.log.written(), "{operations}: {sealed:?}");
+        let durable = model.cursor(From::First).count();
+        assert_eq!(durable, usize::from(model.log.durable().0 > 0));
+        assert!(model.cursor(From::First).visibility(Visibility::Written).count() >= durable);
+        if sealed.is_ok() {
+            break;
+        }
+    }
+}
+
 #[test]
 fn a_segment_that_has_left_the_disk_is_gone_for_cursors_though_the_directory_could_not_be_synced() {
     let mut model = Model::new();

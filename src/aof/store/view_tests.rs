@@ -131,6 +131,44 @@ fn a_reader_follows_the_writer_into_the_archive() {
 }
 
 #[test]
+fn an_object_that_the_writer_deletes_under_a_reader_is_truncated_and_one_that_is_lost_is_damage() {
+    let env = TestEnv::default();
+    let storage = Arc::new(TestStorage::default());
+    let aof = open(&env, Some(&storage));
+    fill(&aof, 1..501);
+    archive(&aof);
+    let beside = reader(&env, Some(&storage));
+    // Both stand in the first segment and have read a part of it; one begins anew when it is asked.
+    let mut cursors: Vec<_> = (0..2).map(|_| beside.cursor(From::First).unwrap()).collect();
+    for cursor in &mut cursors {
+        assert_eq!(cursor.next_ref().unwrap().unwrap().id, 1);
+    }
+    let read_all = |cursor: &mut super::super::Cursor<TestEnv>| loop {
+        match cursor.next_ref() {
+            Some(Ok(record)) => assert!(record.id < 501),
+            Some(Err(error)) => return Some(error),
+            None => return None,
+        }
+    };
+    aof.truncate_before(450).unwrap();
+    aof.shared.archive_once();
+    let entries = aof.segments();
+    assert!(entries[0].base_id > 300, "objects are deleted: {entries:?}");
+    let error = read_all(&mut cursors[0]).expect("the next segment is gone");
+    assert!(matches!(AofError::of(&error), Some(AofError::Truncated { first: 450, .. })), "{error}");
+    cursors[1].seek(From::First);
+    assert_eq!(cursors[1].next_ref().unwrap().unwrap().id, 450);
+    // Nobody has asked for this one to go.
+    let entry = entries.iter().find(|entry| entry.status == super::super::SegmentStatus::LocalDeleted);
+    if let Some(entry) = entry {
+        storage.change(|objects| drop(objects.remove(&entry.archived_key)));
+        let error = reader(&env, Some(&storage)).read(entry.base_id.max(450)).unwrap_err();
+        assert!(error.is_corruption() && error.to_string().contains(&entry.archived_key), "{error}");
+    }
+    aof.close().unwrap();
+}
+
+#[test]
 fn a_changed_byte_of_an_object_or_of_the_manifest_is_named() {
     let env = TestEnv::default();
     let storage = Arc::new(TestStorage::default());
