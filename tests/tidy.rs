@@ -176,6 +176,32 @@ fn named_paths(text: &str) -> Vec<String> {
         .collect()
 }
 
+/// Returns the rules of the log, stated in `code` as `**R1**`, that no row of `table` holds a planted bug of `code` against.
+fn rules_without_bugs(code: &str, table: &str) -> Vec<String> {
+    let rule = |line: &str| Some(line.split_once("- **")?.1.split_once("** ")?.0.to_owned());
+    let stated = code.lines().filter(|line| line.starts_with("//! - **R")).filter_map(rule);
+    let is_planted = |bug: &str| code.contains(&format!("(\"{bug}\","));
+    let mut offences = Vec::new();
+    for rule in stated {
+        let row = table.lines().find(|line| line.starts_with(&format!("| {rule} |"))).unwrap_or_default();
+        let bugs: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
+        if bugs.is_empty() {
+            offences.push(format!("no planted bug is held against {rule}"));
+        }
+        let unknown = bugs.into_iter().filter(|bug| !is_planted(bug));
+        offences.extend(unknown.map(|bug| format!("{rule}: there is no planted bug {bug}")));
+    }
+    offences
+}
+
+#[test]
+fn every_rule_of_the_log_has_a_planted_bug() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let (code, table) = (read("src/aof/mod.rs"), read("ARCHITECTURE.md"));
+    assert_none(&rules_without_bugs(&code, &table));
+    assert!(code.contains("//! - **R11** "), "the rules are where they are looked for");
+}
+
 #[test]
 fn floors_are_kept() {
     hold(&["src"], floors);
@@ -262,5 +288,8 @@ fn rules_bite() {
     assert_eq!(raw_codecs(&planted("src/lsm/x.rs", "let n = u32::from_le_bytes(b);")).len(), 1);
     assert_eq!(raw_codecs(&planted("src/lsm/format.rs", "let n = u32::from_le_bytes(b);")).len(), 0);
     assert_eq!(leftovers(&planted("src/x.rs", concat!("// FIX", "ME later"))).len(), 1);
+    let rules = "//! - **R1** First.\n//! - **R2** Second.\n(\"aof_first\",";
+    assert_eq!(rules_without_bugs(rules, "| R1 | x | `aof_first` |\n| R2 | x | `aof_other` |").len(), 1);
+    assert_eq!(rules_without_bugs(rules, "| R1 | x | `aof_first` |").len(), 1);
     assert_eq!(named_paths("see `src/nowhere.rs:12` and `cargo test`"), ["src/nowhere.rs"]);
 }

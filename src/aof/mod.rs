@@ -136,8 +136,9 @@ pub const PLANTED_BUGS: &[(&str, &str)] = &[
     ("aof_truncate_too_far", "a segment is dropped although its end is still needed"),
 ];
 
-/// As [`PLANTED_BUGS`], in code that only the users of [`chain::Chain`] and the store above it reach.
+/// As [`PLANTED_BUGS`], in code that only the users of [`chain::Chain`] and the store above it reach, or seen from there only.
 pub const STORE_PLANTED_BUGS: &[(&str, &str)] = &[
+    ("aof_archive_attempt_forgotten", "an upload that was given up is forgotten, and its object stays"),
     ("aof_archive_collect_unlisted", "objects that are not committed as archived are deleted, listed or not"),
     ("aof_archive_key_reused", "all attempts of a segment share a key"),
     ("aof_archive_local_deleted_before_commit", "a local segment goes before it is committed as archived"),
@@ -147,8 +148,10 @@ pub const STORE_PLANTED_BUGS: &[(&str, &str)] = &[
     ("aof_fence_not_persisted", "a raised fence is forgotten by a restart"),
     ("aof_index_points_past", "the index of a segment names the frame behind the one it means"),
     ("aof_manifest_not_synced", "a commit of the manifest counts before it is durable"),
+    ("aof_no_reserve", "no spare is kept for a full disk (R9)"),
     ("aof_reader_past_durable", "cursors show what is not durable (R8)"),
     ("aof_recycle_under_reader", "a dropped segment is written over while it is being read (R11)"),
+    ("aof_spares_forgotten", "spares are not taken in when the log is opened, and stay in the directory (R10)"),
     ("aof_truncate_ignores_pins", "pinned records are truncated"),
     ("aof_truncation_not_persisted", "truncated records are shown again after a restart"),
     ("aof_ttl_uses_wall_only", "ages are counted by the wall clock alone, which may step back"),

@@ -15,8 +15,8 @@ use super::aof_history::{Got, History, Known, Stop};
 use crate::profile::aof::record::{Stamp, StepId, decode, encode};
 use std::collections::BTreeMap;
 
-/// How many bytes before the end may go with damage in the last MARK.
-const ROT_BYTES: u64 = 64 + 48;
+/// How many bytes before the end may go with damage in the last MARK, beyond the bytes damaged.
+pub const ROT_BYTES: u64 = 64 + 48;
 
 /// What a reopened log holds.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +38,8 @@ pub struct Rules {
     pub stop: Stop,
     /// Whether something at rest was damaged since the last opening.
     pub damaged: bool,
+    /// How many bytes before the end damage may take after a close.
+    pub rot_bytes: u64,
     /// Whether the manifest is the one that the log wrote.
     pub manifest_kept: bool,
     /// Whether the archive may have lost or damaged objects. A lost manifest is rebuilt from them, down to the first one missing.
@@ -198,7 +200,7 @@ fn promises(history: &History, recovered: &Recovered, rules: Rules) -> Result<()
     if rules.damaged {
         let end = history.known.values().map(|known| known.lsn).max().unwrap_or(0);
         let lost = history.known.get(&next).map_or(0, |known| end.saturating_sub(known.lsn));
-        if rules.stop != Stop::Close || lost <= ROT_BYTES {
+        if rules.stop != Stop::Close || lost <= rules.rot_bytes {
             return Ok(());
         }
     }

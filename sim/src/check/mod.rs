@@ -16,6 +16,7 @@
 //! | recovery oracle | `aof_recovery.rs` | `lost-record`, `wrong-record`, `front` |
 //! | readers | `profile/aof/reader.rs`, `client.rs` | `wrong-read`, `cursor`, `past-durable` |
 //! | answers | `profile/aof/client.rs` | `ids`, `ack`, `fence`, `watch`, `two-opens` |
+//! | remains | `profile/aof/remains.rs` | `kept`, `reserve`, `stray-file`, `stray-object` |
 //!
 //! Quiescence, errors and asserts are common to both.
 
@@ -35,7 +36,7 @@ pub fn checker(kind: &str) -> &'static str {
         "lost-record" | "wrong-record" | "front" => "recovery oracle",
         "past-durable" => "readers",
         "ids" | "ack" | "fence" | "watch" | "two-opens" => "answers",
-
+        "kept" | "reserve" | "stray-file" | "stray-object" => "remains",
         "wrong-read" | "sequence" | "wrong-bytes" | "cursor" | "iterator-after-error" => "versioned model",
         "scrub" => "structure scrub",
         "error-without-cause" | "unavailable" => "errors",

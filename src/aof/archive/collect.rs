@@ -83,12 +83,14 @@ impl<E: Env> Archiver<E> {
             !is_archived || self.env.planted("aof_archive_key_reused"),
             "an attempt that was given up is not what a segment is archived as"
         );
-        if let Err(error) = self.remote.storage().delete(&key) {
+        let forget = self.env.planted("aof_archive_attempt_forgotten");
+        if !forget && let Err(error) = self.remote.storage().delete(&key) {
             return self.removals.failed(&self.env, error, self.options.attempts_max);
         }
         self.removals.succeeded();
         self.stats.collected += 1;
         let edit = match attempt.status {
+            _ if forget => Edit::DropAttempt(key.clone()),
             AttemptStatus::Collected => Edit::DropAttempt(key.clone()),
             _ => moved(&key, &attempt, AttemptStatus::Collected),
         };

@@ -181,9 +181,12 @@ impl Client {
                 let (lsn, ts) = match self.aof.read(ids.start) {
                     Ok(record) => (record.lsn.0, record.ts),
                     Err(error) => {
-                        let truncated = self.truncated(&error, ids.start);
-                        if !truncated {
-                            self.shared.complain(|| format!("reading back step {id}"), &error);
+                        match self.truncated(&error, ids.start) {
+                            // It was gone before its place and time were known, and all before it.
+                            true => self.shared.with(|state| {
+                                state.history.first_max = state.history.first_max.max(ids.end);
+                            }),
+                            false => self.shared.complain(|| format!("reading back step {id}"), &error),
                         }
                         return;
                     }

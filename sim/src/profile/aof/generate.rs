@@ -188,7 +188,9 @@ fn place(random: &mut Salted, mix: &Mix) -> Place {
 
 fn bytes(random: &mut Salted, mix: &Mix) -> u32 {
     if mix.huge && random.below(15) == 0 {
-        return 20_000 + random.below(20_000) as u32;
+        // Some so long that the log writes them from where they lie.
+        let from = if random.below(6) == 0 { 256 << 10 } else { 20_000 };
+        return from + random.below(20_000) as u32;
     }
     RECORD_BYTES_MIN + random.below(mix.bytes_max) as u32
 }

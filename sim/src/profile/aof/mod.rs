@@ -14,6 +14,7 @@
 //! | `process.rs` | one incarnation |
 //! | `client.rs` | one client |
 //! | `reader.rs` | cursors, followers, read-only openings |
+//! | `remains.rs` | what is left when all is done |
 //! | `shared.rs` | what outlives an incarnation |
 
 pub mod case;
@@ -22,6 +23,7 @@ mod generate;
 mod process;
 mod reader;
 pub mod record;
+mod remains;
 mod shared;
 
 use crate::case::Case;
@@ -95,8 +97,18 @@ pub fn case(seed: u64, planted: &BTreeSet<String>) -> Case {
             *kinds.into_iter().nth(kind).expect("below their number") = rate;
             workload.options.archive = true;
         }
+        5 => {
+            // Records that expire while the wall clock goes back and forth.
+            let faults = &mut world.faults;
+            *faults = FaultConfig { latency_ns_max: faults.latency_ns_max, ..FaultConfig::default() };
+            faults.wall_step = Rate::one_in([2, 5, 20][roll(seed, "focus", 1) as usize % 3]);
+            faults.wall_step_us_max = [10_000_000, 86_400_000_000][roll(seed, "focus", 2) as usize % 2];
+            workload.options.retention_age_us = Some([1_000, 1_000_000][roll(seed, "focus", 3) as usize % 2]);
+        }
         _ => {}
     }
+    // A stall is a thousand rounds of the background thread at most, or a run would be made of these.
+    world.faults.stall_ns_max = world.faults.stall_ns_max.min(workload.options.background_us * 1_000_000);
     Case::new(world, Workload::Aof(workload))
 }
 
@@ -261,6 +273,16 @@ fn survived(harness: &mut Harness, shared: &Shared, exit: Exit) -> bool {
 /// Whether an event may make a sync fail.
 fn may_fail_syncs(event: &&FaultEvent) -> bool {
     matches!(event.fault, Fault::SyncFail { .. } | Fault::NoSpace { .. })
+}
+
+/// How many bytes beside each other an event damages at rest.
+fn damaged_bytes(event: &FaultEvent) -> u64 {
+    match event.fault {
+        Fault::Misdirected { .. } => 512,
+        // Whatever one write wrote.
+        Fault::LostWrite { .. } => 1 << 40,
+        _ => 0,
+    }
 }
 
 /// Whether an event may take archived bytes away.

@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::reader::{self, Reading};
 use super::record::Stamp;
+use super::remains;
 use super::shared::{Shared, retained};
 use crate::check::aof_history::Stop;
 use crate::check::aof_recovery::{self, Fault, Recovered, Rules};
@@ -100,7 +101,8 @@ pub(super) fn finish(env: &SimEnv, shared: &Shared) {
     shared.with(|state| state.trouble = None);
     let Some(aof) = open(env, shared) else { return };
     if !establish(env, shared, &aof) {
-        return leave(shared, &aof, true);
+        leave(shared, &aof, true);
+        return;
     }
     append_once_more(shared, &aof);
     match aof.verify() {
@@ -113,9 +115,13 @@ pub(super) fn finish(env: &SimEnv, shared: &Shared) {
         Err(error) => shared.complain(|| "verify of the last opening".into(), &error),
     }
     // Time for what runs in the background.
+    let due = remains::due(env, shared, &aof);
     env.sleep(Duration::from_micros(shared.plan().workload.options.background_us * 40));
+    remains::is_gone(env, shared, &aof, due);
     shared.with(|state| state.finished = true);
-    leave(shared, &aof, true);
+    if leave(shared, &aof, true) {
+        remains::are_accounted_for(env, shared);
+    }
 }
 
 /// Opens the log; errors are complained of, transient ones tried again.
@@ -145,12 +151,14 @@ fn open(env: &SimEnv, shared: &Shared) -> Option<Aof<SimEnv>> {
 fn establish(env: &SimEnv, shared: &Shared, aof: &Aof<SimEnv>) -> bool {
     let Some(recovered) = read_all(env, shared, aof) else { return false };
     let peak = env.wall_peak_us();
-    let archive_lost = env.fired().iter().any(super::loses_objects);
+    let fired = env.fired();
+    let archive_lost = fired.iter().any(super::loses_objects);
+    let rot_bytes = aof_recovery::ROT_BYTES + fired.iter().map(super::damaged_bytes).max().unwrap_or(0);
     let judged = shared.with(|state| {
         let first_retained = retained(&state.history, &state.limits, peak);
         let manifest_kept = state.manifest_kept;
         let stop = state.stop.unwrap_or(Stop::Close);
-        let rules = Rules { stop, damaged: false, manifest_kept, archive_lost, first_retained };
+        let rules = Rules { stop, damaged: false, rot_bytes, manifest_kept, archive_lost, first_retained };
         state.counts.recoveries += 1;
         let judged = aof_recovery::check(&state.history, &recovered, rules).or_else(|fault| {
             // Whether something was damaged is known when the incarnation is over.
@@ -258,8 +266,8 @@ fn append_once_more(shared: &Shared, aof: &Aof<SimEnv>) {
     }
 }
 
-/// Lets go of the log, in order or not.
-fn leave(shared: &Shared, aof: &Aof<SimEnv>, close: bool) {
+/// Lets go of the log, in order or not; returns whether it was closed.
+fn leave(shared: &Shared, aof: &Aof<SimEnv>, close: bool) -> bool {
     let mut stop = Stop::Process;
     if close {
         match aof.close() {
@@ -274,4 +282,5 @@ fn leave(shared: &Shared, aof: &Aof<SimEnv>, close: bool) {
         }
     }
     shared.with(|state| state.stop = state.stop.max(Some(stop)));
+    stop == Stop::Close
 }
