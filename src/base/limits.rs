@@ -4,5 +4,7 @@
 pub const KEY_BYTES_MAX: usize = 64 * 1024 - 1;
 /// Longest value in bytes: 1 GiB. Larger than a Redis string (512 MB) and its envelope.
 pub const VALUE_BYTES_MAX: usize = 1 << 30;
+/// Longest name of a keyspace in bytes.
+pub const KEYSPACE_NAME_BYTES_MAX: usize = 255;
 /// Most bytes in one write batch: 2 GiB less room for the frame around it, so that lengths fit in 32 bits.
 pub const BATCH_BYTES_MAX: usize = (1 << 31) - 4096;

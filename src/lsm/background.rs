@@ -6,7 +6,7 @@
 
 use super::compaction::picker;
 use super::state::{Core, State};
-use super::version::Immutable;
+use super::tree::{Immutable, Tree};
 use crate::base::{Error, Result};
 use crate::env::{Env, EnvCondvar, MutexGuard};
 use std::path::Path;
@@ -42,8 +42,8 @@ impl<E: Env> Core<E> {
 
     fn run_flushes(&self) {
         let mut pause = PAUSE_MIN;
-        while let Some(full) = self.next_flush() {
-            match self.flush_memtable(&full) {
+        while let Some((tree, full)) = self.next_flush() {
+            match self.flush_memtable(&tree, &full) {
                 Ok(()) => {
                     pause = PAUSE_MIN;
                     self.state.lock().flush_error = None;
@@ -63,14 +63,15 @@ impl<E: Env> Core<E> {
     }
 
     /// Waits for a full memtable; `None` ends the thread.
-    fn next_flush(&self) -> Option<Arc<Immutable>> {
+    fn next_flush(&self) -> Option<(Arc<Tree<E>>, Arc<Immutable>)> {
         let mut state = self.state.lock();
         loop {
             if self.stopping() {
                 return None;
             }
-            if let Some(full) = state.immutables.front() {
-                return Some(Arc::clone(full));
+            let oldest = state.trees.values().filter_map(|of| of.immutables.front().map(|full| (&of.tree, full)));
+            if let Some((tree, full)) = oldest.min_by_key(|(_, full)| full.end) {
+                return Some((Arc::clone(tree), Arc::clone(full)));
             }
             if self.work.wait_for(&mut state, IDLE) {
                 drop(state);
@@ -122,7 +123,7 @@ impl<E: Env> Core<E> {
             let damaged = state.compaction_error.as_ref().is_some_and(Error::is_corruption);
             if !state.manual
                 && !damaged
-                && let Some(compaction) = picker::pick(&state.version, &self.options, &state.busy)
+                && let Some(compaction) = picker::pick(state.trees.values(), &state.busy)
             {
                 self.occupy(&mut state, &compaction);
                 return Some(compaction);

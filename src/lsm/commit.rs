@@ -9,26 +9,26 @@
 //!
 //! - Sequence numbers, log order and memtable order are the same order.
 //! - A reader sees all of a group or nothing: the visible number changes once, after the last insert.
-//! - Only the leader inserts and switches memtables; a group lies in one memtable, however large.
+//! - Only the leader inserts and switches memtables; what a group brings to a keyspace lies in one memtable, however large.
 //! - An append that the log refuses because the device is full fails its group and changes nothing. Any other failed append
 //!   poisons the engine: the log's end is unknown, and a later record would lie behind a hole.
 //!
-//! A full memtable is switched before the next group. That waits while the full ones are too many or level 0 is too deep;
+//! A full memtable, and one of any keyspace that holds back too much of the log, is switched before the next group. That waits while the full ones are too many or level 0 is too deep;
 //! long before, each group sleeps in proportion to its bytes and the debt, 10 ms at most, without looking at a clock.
 
 use super::batch::WriteBatch;
-use super::batch::format::{RECORD_HEADER_BYTES, record_header};
+use super::batch::format::{Operation, RECORD_HEADER_BYTES, record_header};
 use super::db::CommitInfo;
-use super::memtable::{Memtable, SkipList};
+use super::memtable::Memtable;
 use super::options::Durability;
 use super::state::{Core, State, slow_rate};
-use super::version::Immutable;
+use super::tree::{Growing, Position, Tree, TreeState};
 use crate::aof::{Append, FrameKind, Lsn};
 use crate::base::key::{SeqNum, Tag};
 use crate::base::limits::BATCH_BYTES_MAX;
 use crate::base::{Error, Result};
 use crate::env::{Condvar, Env, EnvCondvar, Mutex, MutexGuard};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -87,17 +87,48 @@ impl<E: Env> Waiter<E> {
 }
 
 /// What only the leader touches.
-pub(super) struct Leader {
-    pub(super) memtable: Arc<SkipList>,
+pub(super) struct Leader<E: Env> {
+    pub(super) trees: BTreeMap<u32, Writing<E>>,
+    /// Keyspaces whose memtable is to be switched.
+    pub(super) full: Vec<u32>,
     pub(super) last_seq: SeqNum,
     /// Bytes written since the last sleep while slowed down.
     pub(super) unpaid_bytes: u64,
 }
 
+/// The memtable of a keyspace, as the leader writes it.
+pub(super) struct Writing<E: Env> {
+    pub(super) tree: Arc<Tree<E>>,
+    pub(super) memtable: Growing,
+    /// Bytes at which it is full.
+    pub(super) bytes_max: usize,
+}
+
+impl<E: Env> Writing<E> {
+    pub(super) fn new(state: &TreeState<E>) -> Writing<E> {
+        let bytes_max = state.tree.options().memtable_bytes;
+        Writing { tree: Arc::clone(&state.tree), memtable: state.memtable.clone(), bytes_max }
+    }
+
+    fn is_full(&self) -> bool {
+        self.memtable.entries.bytes() >= self.bytes_max
+    }
+}
+
+impl<E: Env> Leader<E> {
+    /// Fails if a keyspace that `batch` writes to is not there any more.
+    fn check(&self, batch: &WriteBatch) -> Result<()> {
+        match batch.keyspaces().iter().find(|keyspace| !self.trees.contains_key(keyspace)) {
+            None => Ok(()),
+            Some(_) => Err(Error::invalid_argument("the batch writes to a keyspace that was dropped")),
+        }
+    }
+}
+
 impl<E: Env> Core<E> {
     /// Commits `batch` and returns once it has travelled as far as `durability` says.
     pub(super) fn commit(&self, batch: WriteBatch, durability: Durability) -> Result<CommitInfo> {
-        batch.check()?;
+        batch.check(&self.identity)?;
         self.check_running()?;
         if batch.is_empty() {
             self.persist(durability)?;
@@ -136,7 +167,7 @@ impl<E: Env> Core<E> {
     }
 
     /// Runs `action` as a leader without a group.
-    pub(super) fn lead_alone<T>(&self, action: impl FnOnce(&mut Leader) -> T) -> T {
+    pub(super) fn lead_alone<T>(&self, action: impl FnOnce(&mut Leader<E>) -> T) -> T {
         let mut queue = self.queue.lock();
         if queue.leading {
             let waiter = enqueue(&mut queue, None, Durability::Buffered);
@@ -154,9 +185,14 @@ impl<E: Env> Core<E> {
     /// Commits a group that begins with `own`.
     fn lead(&self, own: &WriteBatch, durability: Durability) -> Result<CommitInfo> {
         let mut leader = self.leader.lock();
+        if let Err(error) = leader.check(own) {
+            drop(leader);
+            self.step_down();
+            return Err(error);
+        }
         let ready = self.make_room(&mut leader, own.bytes());
         // Taken after waiting for room, when most writers have joined.
-        let group = self.gather(own.bytes());
+        let group = self.gather(&leader, own.bytes());
         let committed = ready.and_then(|()| self.commit_group(&mut leader, own, durability, &group));
         drop(leader);
         self.step_down();
@@ -179,13 +215,13 @@ impl<E: Env> Core<E> {
         Ok(own_info)
     }
 
-    /// Takes the batches that go with one of `bytes`.
-    fn gather(&self, mut bytes: usize) -> Vec<Arc<Waiter<E>>> {
+    /// Takes the batches that go with one of `bytes`; one that is to be refused is left to lead.
+    fn gather(&self, leader: &Leader<E>, mut bytes: usize) -> Vec<Arc<Waiter<E>>> {
         let mut group = Vec::new();
         let mut queue = self.queue.lock();
         while let Some(Some(batch)) = queue.waiting.front().map(|waiter| waiter.batch.as_ref()) {
             bytes = bytes.saturating_add(batch.bytes());
-            if bytes > GROUP_BYTES_MAX {
+            if bytes > GROUP_BYTES_MAX || leader.check(batch).is_err() {
                 break;
             }
             group.extend(queue.waiting.pop_front());
@@ -207,7 +243,7 @@ impl<E: Env> Core<E> {
     /// Returns the sequence number before the group, and the end of its log record.
     fn commit_group(
         &self,
-        leader: &mut Leader,
+        leader: &mut Leader<E>,
         own: &WriteBatch,
         durability: Durability,
         group: &[Arc<Waiter<E>>],
@@ -220,7 +256,7 @@ impl<E: Env> Core<E> {
         if before.0 + operations >= SeqNum::MAX.0 {
             return Err(Error::invalid_argument("sequence numbers are used up"));
         }
-        let lsn = self.append_record(first, operations, own, group)?;
+        let (begin, lsn) = self.append_record(first, operations, own, group)?;
         let os = durability == Durability::Os || group.iter().any(|waiter| waiter.durability == Durability::Os);
         if os {
             self.wal(self.log.write_out())?;
@@ -229,12 +265,8 @@ impl<E: Env> Core<E> {
         if early {
             self.visible.store(before.0 + operations, Ordering::Release);
         }
-        let mut seq = before;
-        for operation in batches().flat_map(WriteBatch::iter) {
-            seq.0 += 1;
-            leader.memtable.insert(operation.key, Tag::new(seq, operation.kind), operation.value);
-            self.env.yield_point();
-        }
+        let position = Position { lsn: begin, seq: before };
+        let seq = self.insert_all(leader, position, batches().flat_map(WriteBatch::iter));
         assert_eq!(seq.0, before.0 + operations, "every operation of the group has its number");
         leader.last_seq = seq;
         self.visible.store(seq.0, Ordering::Release);
@@ -249,13 +281,51 @@ impl<E: Env> Core<E> {
         Ok((before, lsn))
     }
 
-    fn append_record(&self, first: SeqNum, operations: u64, own: &WriteBatch, group: &[Arc<Waiter<E>>]) -> Result<Lsn> {
+    /// Inserts operations that the log holds from `position` on, and returns the number of the last.
+    fn insert_all<'a>(
+        &self,
+        leader: &mut Leader<E>,
+        position: Position,
+        operations: impl Iterator<Item = Operation<'a>>,
+    ) -> SeqNum {
+        let Leader { trees, full, .. } = leader;
+        let mut seq = position.seq;
+        let mut current: Option<(u32, &Writing<E>)> = None;
+        for operation in operations {
+            seq.0 += 1;
+            let writing = match current {
+                Some((keyspace, writing)) if keyspace == operation.keyspace => writing,
+                _ => {
+                    let writing = trees.get(&operation.keyspace).expect("the leader checked the batch");
+                    writing.memtable.begin_at(position);
+                    current = Some((operation.keyspace, writing));
+                    writing
+                }
+            };
+            let tag = Tag::new(seq, operation.kind);
+            writing.memtable.entries.insert(operation.key, tag, operation.value);
+            if writing.is_full() && full.last() != Some(&operation.keyspace) {
+                full.push(operation.keyspace);
+            }
+            self.env.yield_point();
+        }
+        seq
+    }
+
+    /// Returns where the record of the group begins and ends.
+    fn append_record(
+        &self,
+        first: SeqNum,
+        operations: u64,
+        own: &WriteBatch,
+        group: &[Arc<Waiter<E>>],
+    ) -> Result<(Lsn, Lsn)> {
         let count = u32::try_from(operations).expect("an operation takes two bytes, and a group has less than 4 GiB");
         let header = record_header(first, count);
         let count = u16::try_from(count).unwrap_or(u16::MAX);
         let append = |parts: &[&[u8]]| {
             let append = Append { kind: FrameKind::Data, count, first_id: Some(first.0), tag: 0, parts };
-            self.log.append(&append).map(|appended| appended.end)
+            self.log.append(&append).map(|appended| (appended.lsn, appended.end))
         };
         self.wal_append(if group.is_empty() {
             append(&[&header, own.encoded()])
@@ -266,21 +336,41 @@ impl<E: Env> Core<E> {
         })
     }
 
-    /// Slows down, and switches the memtable if it is full.
-    fn make_room(&self, leader: &mut Leader, bytes: usize) -> Result<()> {
+    /// Slows down, and switches memtables that are full or hold back too much of the log.
+    fn make_room(&self, leader: &mut Leader<E>, bytes: usize) -> Result<()> {
         self.check_running()?;
         assert!(bytes <= BATCH_BYTES_MAX - RECORD_HEADER_BYTES, "a batch over its limit was let through");
         self.slow_down(leader);
-        if leader.memtable.bytes() >= self.options.memtable_bytes {
-            self.switch_memtable(leader)?;
+        if leader.full.is_empty() {
+            return Ok(());
+        }
+        self.find_laggards(leader);
+        while let Some(keyspace) = leader.full.last().copied() {
+            if leader.trees.get(&keyspace).is_some_and(|writing| !writing.memtable.entries.is_empty()) {
+                self.switch_memtable(leader, keyspace)?;
+            }
+            leader.full.retain(|full| *full != keyspace);
         }
         Ok(())
     }
 
-    fn slow_down(&self, leader: &mut Leader) {
+    /// Adds keyspaces whose memtable holds back too much of the log to those to be switched.
+    fn find_laggards(&self, leader: &mut Leader<E>) {
+        let oldest = self.log.end().0.saturating_sub(self.options.wal_bytes_max);
+        for (keyspace, writing) in &leader.trees {
+            let lags = writing.memtable.begin().is_some_and(|begin| begin.lsn.0 < oldest);
+            if lags && !leader.full.contains(keyspace) {
+                self.env.reached("lsm.flush_for_log");
+                leader.full.push(*keyspace);
+            }
+        }
+    }
+
+    fn slow_down(&self, leader: &mut Leader<E>) {
         let mut rate = self.pressure.bytes_per_second.load(Ordering::Relaxed);
         if self.pressure.last_memtable.load(Ordering::Relaxed) {
-            let full = leader.memtable.bytes() as f64 / self.options.memtable_bytes as f64;
+            let fill = |writing: &Writing<E>| writing.memtable.entries.bytes() as f64 / writing.bytes_max as f64;
+            let full = leader.trees.values().map(fill).fold(0.0, f64::max);
             match slow_rate(2.0 * full - 1.0) {
                 0 => {}
                 by_memtable => rate = if rate == 0 { by_memtable } else { rate.min(by_memtable) },
@@ -301,32 +391,39 @@ impl<E: Env> Core<E> {
         }
     }
 
-    /// Puts an empty memtable in the place of the leader's, once there is room for another full one.
-    pub(super) fn switch_memtable(&self, leader: &mut Leader) -> Result<()> {
-        assert!(!leader.memtable.is_empty(), "an empty memtable is never switched");
+    /// Puts an empty memtable in the place of the leader's for `keyspace`, once there is room for another full one.
+    pub(super) fn switch_memtable(&self, leader: &mut Leader<E>, keyspace: u32) -> Result<()> {
+        let end = Position { lsn: self.log.end(), seq: leader.last_seq };
+        let writing = leader.trees.get_mut(&keyspace).expect("the leader writes it");
         let mut state = self.state.lock();
-        if !self.has_room(&state) {
-            state = self.wait_for_room(state)?;
+        if !self.has_room(&state, keyspace) {
+            state = self.wait_for_room(state, keyspace)?;
         }
-        let memtable = Arc::new(SkipList::with_filter(self.options.memtable_bytes));
-        let full = std::mem::replace(&mut leader.memtable, Arc::clone(&memtable));
-        assert!(Arc::ptr_eq(&full, &state.memtable), "the leader writes the memtable that readers see");
-        let full = Immutable { memtable: full, wal_end: self.log.end(), last_seq: leader.last_seq };
-        assert!(state.immutables.back().is_none_or(|before| before.wal_end <= full.wal_end), "log positions grow");
-        state.immutables.push_back(Arc::new(full));
-        state.memtable = memtable;
-        self.publish(&state);
+        let memtable = Growing::new(writing.bytes_max);
+        let full = std::mem::replace(&mut writing.memtable, memtable.clone());
+        let changed = state.trees.get_mut(&keyspace).expect("the leader writes what is there");
+        assert!(Arc::ptr_eq(&full.entries, &changed.memtable.entries), "the leader writes what readers see");
+        let full = full.into_full(end);
+        assert!(changed.immutables.back().is_none_or(|before| before.end <= full.end), "log positions grow");
+        changed.immutables.push_back(Arc::new(full));
+        changed.memtable = memtable;
+        self.publish(&state, keyspace);
         self.work.notify_all();
         Ok(())
     }
 
-    fn has_room(&self, state: &State<E>) -> bool {
-        state.immutables.len() < self.options.immutable_memtables_max
-            && state.version.levels()[0].len() < self.options.l0_stall_files
+    fn has_room(&self, state: &State<E>, keyspace: u32) -> bool {
+        let of = state.trees.get(&keyspace).expect("only a leader drops a keyspace");
+        of.immutables.len() < self.options.immutable_memtables_max
+            && of.version.levels()[0].len() < self.options.l0_stall_files
     }
 
     #[cold]
-    fn wait_for_room<'a>(&'a self, mut state: MutexGuard<'a, E, State<E>>) -> Result<MutexGuard<'a, E, State<E>>> {
+    fn wait_for_room<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, E, State<E>>,
+        keyspace: u32,
+    ) -> Result<MutexGuard<'a, E, State<E>>> {
         self.env.reached("lsm.write_stop");
         self.counters.stall_stops.add(1);
         let begun = self.env.now();
@@ -337,13 +434,14 @@ impl<E: Env> Core<E> {
         }
         self.work.notify_all();
         let result = loop {
-            if self.has_room(&state) {
+            if self.has_room(&state, keyspace) {
                 break Ok(());
             }
             if let Err(error) = self.check_open() {
                 break Err(error);
             }
-            let flushes_stuck = state.immutables.len() >= self.options.immutable_memtables_max;
+            let waiting = state.trees.get(&keyspace).map_or(0, |of| of.immutables.len());
+            let flushes_stuck = waiting >= self.options.immutable_memtables_max;
             let failed = if flushes_stuck { &state.flush_error } else { &state.compaction_error };
             if let Some(error) = state.poisoned.as_ref().or(failed.as_ref()) {
                 break Err(error.clone());

@@ -11,8 +11,9 @@ use super::memtable::Memtable;
 use super::options::{Durability, Options, WriteOptions};
 use super::recovery;
 use super::snapshot::Snapshot;
-use super::state::Core;
+use super::state::{Core, State};
 use super::stats::Statistics;
+use super::tree::Tree;
 use super::value::Value;
 use super::version::SuperSource;
 use crate::aof::Lsn;
@@ -143,7 +144,8 @@ impl<E: Env> Engine<E> {
     /// # Errors
     /// Damage or an I/O error of a table that may hold the key.
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
-        self.core().get_at(key.as_ref(), None)
+        let core = self.core();
+        core.get_at(&core.tree, key.as_ref(), None)
     }
 
     /// Tells whether `key` has a value.
@@ -224,7 +226,8 @@ impl<E: Env> Engine<E> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> DbIterator {
-        self.core().iter_at(Bounds::from_range(&range), None)
+        let core = self.core();
+        core.iter_at(&core.tree, Bounds::from_range(&range), None)
     }
 
     /// Walks the keys from `low` to below `high`.
@@ -234,7 +237,8 @@ impl<E: Env> Engine<E> {
 
     /// Walks the keys that begin with `prefix`.
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> DbIterator {
-        self.core().iter_at(Bounds::from_prefix(prefix.as_ref()), None)
+        let core = self.core();
+        core.iter_at(&core.tree, Bounds::from_prefix(prefix.as_ref()), None)
     }
 
     /// Takes a consistent view, which keeps the engine open.
@@ -247,7 +251,7 @@ impl<E: Env> Engine<E> {
     /// # Errors
     /// The flush failed; it is tried again in the background, and nothing is lost.
     pub fn flush(&self) -> Result<()> {
-        self.core().flush_and_wait()
+        self.core().flush_and_wait(None)
     }
 
     /// Flushes, then compacts every table down to the last level in use, and waits for it.
@@ -255,8 +259,10 @@ impl<E: Env> Engine<E> {
     /// # Errors
     /// A flush or compaction failed; nothing is lost.
     pub fn force_compaction(&self) -> Result<()> {
-        self.core().flush_and_wait()?;
-        self.core().compact_all()
+        let core = self.core();
+        core.flush_and_wait(None)?;
+        let trees: Vec<_> = core.state.lock().trees.values().map(|of| Arc::clone(&of.tree)).collect();
+        core.compact_all(&trees)
     }
 
     /// Reads every table and compares directory, MANIFEST and the rules of the levels. What is wrong is in the report.
@@ -293,46 +299,56 @@ impl<E: Env> Engine<E> {
     }
 }
 
-/// What an iterator of a closed engine reads.
-struct ClosedSource;
+/// What an iterator of a closed engine or a dropped keyspace reads.
+struct FailedSource(Error);
 
-impl Source for ClosedSource {
+impl Source for FailedSource {
     fn open(&self) -> Result<MergingIterator> {
-        Err(Error::closed())
+        Err(self.0.clone())
     }
 }
 
 impl<E: Env> Core<E> {
     /// Returns the value of `key` at `seq`, or as of now.
-    pub(super) fn get_at(&self, key: &[u8], seq: Option<SeqNum>) -> Result<Option<Value>> {
+    pub(super) fn get_at(&self, tree: &Tree<E>, key: &[u8], seq: Option<SeqNum>) -> Result<Option<Value>> {
         self.check_open()?;
+        tree.check_there()?;
         // The order matters: what is dropped between the two is seen by nobody at the later sequence number.
-        let current = self.current();
+        let current = tree.current();
         let seq = seq.unwrap_or_else(|| self.visible());
         let found = current.get(key, seq, &self.counters)?;
         Ok(found.and_then(|(tag, value)| (tag.kind() == ValueKind::Put).then_some(value)))
     }
 
     /// Returns an iterator at `seq`, or as of now.
-    pub(super) fn iter_at(&self, bounds: Bounds, seq: Option<SeqNum>) -> DbIterator {
-        if self.check_open().is_err() {
-            return DbIterator::new(Box::new(ClosedSource), SeqNum(0), bounds);
+    pub(super) fn iter_at(&self, tree: &Tree<E>, bounds: Bounds, seq: Option<SeqNum>) -> DbIterator {
+        if let Err(error) = self.check_open().and_then(|()| tree.check_there()) {
+            return DbIterator::new(Box::new(FailedSource(error)), SeqNum(0), bounds);
         }
-        let current = self.current();
+        let current = tree.current();
         let seq = seq.unwrap_or_else(|| self.visible());
         DbIterator::new(Box::new(SuperSource(current)), seq, bounds)
     }
 
-    /// Switches the memtable and waits until it is a table.
-    fn flush_and_wait(&self) -> Result<()> {
+    /// Switches the memtable of `keyspace`, or of each one, and waits until they are tables.
+    pub(super) fn flush_and_wait(&self, keyspace: Option<u32>) -> Result<()> {
         self.check_running()?;
-        self.lead_alone(|leader| if leader.memtable.is_empty() { Ok(()) } else { self.switch_memtable(leader) })?;
+        let meant = |of: &u32| keyspace.is_none_or(|keyspace| keyspace == *of);
+        self.lead_alone(|leader| {
+            let filled = leader.trees.iter().filter(|(of, writing)| meant(of) && !writing.memtable.entries.is_empty());
+            let filled: Vec<u32> = filled.map(|(of, _)| *of).collect();
+            filled.into_iter().try_for_each(|of| self.switch_memtable(leader, of))
+        })?;
         let mut state = self.state.lock();
-        let Some(target) = state.immutables.back().map(|full| full.wal_end) else { return Ok(()) };
+        let full = |state: &State<E>| {
+            let of = state.trees.iter().filter(|(of, _)| meant(of));
+            of.flat_map(|(_, of)| of.immutables.iter().map(|full| full.end)).collect::<Vec<_>>()
+        };
+        let Some(target) = full(&state).into_iter().max() else { return Ok(()) };
         // A failure of an earlier attempt says nothing about the next one.
         state.flush_error = None;
         self.work.notify_all();
-        while state.immutables.front().is_some_and(|full| full.wal_end <= target) {
+        while full(&state).into_iter().any(|end| end <= target) {
             if let Some(error) = state.poisoned.as_ref().or(state.flush_error.as_ref()) {
                 return Err(error.clone());
             }

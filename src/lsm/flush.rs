@@ -12,11 +12,10 @@
 use super::compaction::{Retention, picker::compression};
 use super::files::table_path;
 use super::iter::InternalIterator;
-use super::manifest::format::VersionEdit;
 use super::memtable::Memtable;
-use super::state::Core;
+use super::state::{Change, Core};
 use super::table::{Table, TableBuilder, TableInfo, TableOptions};
-use super::version::Immutable;
+use super::tree::{Immutable, Tree};
 use crate::base::Result;
 use crate::env::Env;
 use std::path::Path;
@@ -26,21 +25,23 @@ use std::sync::Arc;
 const ENTRIES_BETWEEN_CHECKS: u64 = 256;
 
 impl<E: Env> Core<E> {
-    /// Flushes the oldest full memtable, which `full` is.
-    pub(super) fn flush_memtable(&self, full: &Arc<Immutable>) -> Result<()> {
+    /// Flushes the oldest full memtable of `tree`, which `full` is.
+    pub(super) fn flush_memtable(&self, tree: &Arc<Tree<E>>, full: &Arc<Immutable>) -> Result<()> {
         assert!(!full.memtable.is_empty(), "an empty memtable was queued for its flush");
         if self.env.planted("wal_deleted_before_flush_installed") {
-            self.wal(self.log.sync_to(full.wal_end))?;
-            self.wal(self.log.truncate_before(full.wal_end))?;
+            self.wal(self.log.sync_to(full.end.lsn))?;
+            self.wal(self.log.truncate_before(full.end.lsn))?;
         }
-        self.wal(self.log.sync_to(full.wal_end))?;
+        self.wal(self.log.sync_to(full.end.lsn))?;
         if self.env.planted("immutable_dropped_before_install") {
             let mut state = self.state.lock();
-            state.immutables.retain(|queued| !Arc::ptr_eq(queued, full));
-            self.publish(&state);
+            if let Some(changed) = state.trees.get_mut(&tree.id) {
+                changed.immutables.retain(|queued| !Arc::ptr_eq(queued, full));
+            }
+            self.publish(&state, tree.id);
         }
         let number = self.allocate_number();
-        let written = self.write_table(full, number).and_then(|table| self.sync_dir().map(|()| table));
+        let written = self.write_table(tree, full, number).and_then(|table| self.sync_dir().map(|()| table));
         let table = match written {
             Ok(table) => table,
             Err(error) => {
@@ -49,34 +50,36 @@ impl<E: Env> Core<E> {
             }
         };
         let bytes = table.info().file_bytes;
-        let edit = VersionEdit { last_seq: Some(full.last_seq), wal_lsn: Some(full.wal_end), ..VersionEdit::default() };
-        self.install(edit, vec![(0, Arc::new(table))], |state| {
+        let added = vec![(0, Arc::new(table))];
+        let change = Change { tree: Arc::clone(tree), removed: Vec::new(), added, flushed: Some(Arc::clone(full)) };
+        let installed = self.install(change, |_| {
             // Before anyone who waits for this flush can look at them.
             self.counters.flushes.add(1);
             self.counters.flush_bytes.add(bytes);
-            if !self.env.planted("immutable_dropped_before_install") {
-                let flushed = state.immutables.pop_front().expect("the memtable was queued");
-                assert!(Arc::ptr_eq(&flushed, full), "memtables are flushed in order");
-            }
         })?;
+        if !installed {
+            return Ok(());
+        }
         self.env.reached("lsm.flush");
-        self.wal(self.log.truncate_before(full.wal_end))
+        let needed = self.manifest.lock().position().1;
+        self.wal(self.log.truncate_before(needed))
     }
 
-    fn write_table(&self, full: &Immutable, number: u64) -> Result<Table<E>> {
+    fn write_table(&self, tree: &Tree<E>, full: &Immutable, number: u64) -> Result<Table<E>> {
         let path = table_path(&self.dir, number);
-        let written = self.fill_table(full, &path, number)?;
+        let written = self.fill_table(tree, full, &path, number)?;
         let table = Table::open(&self.env, &path, number, self.cache.clone())?;
         assert_eq!(*table.info(), written, "a table reads as it was written");
-        assert!(written.seq_max <= full.last_seq, "a memtable holds entries past its end");
+        assert!(written.seq_max <= full.end.seq, "a memtable holds entries past its end");
         Ok(table)
     }
 
-    fn fill_table(&self, full: &Immutable, path: &Path, number: u64) -> Result<TableInfo> {
+    fn fill_table(&self, tree: &Tree<E>, full: &Immutable, path: &Path, number: u64) -> Result<TableInfo> {
+        let chosen = tree.options();
         let options = TableOptions {
-            block_bytes: self.options.block_bytes,
-            compression: compression(&self.options, 0),
-            filter_bits_per_key: self.options.filter_bits_per_key,
+            block_bytes: chosen.block_bytes,
+            compression: compression(&chosen, 0),
+            filter_bits_per_key: chosen.filter_bits_per_key,
         };
         let mut retention = Retention::new(self.snapshots.readers(|| self.visible()));
         let mut builder = TableBuilder::create(&self.env, path, number, options)?;

@@ -6,6 +6,7 @@
 use super::files::{CURRENT, FileKind, manifest_name};
 use super::manifest::read_current;
 use super::state::Core;
+use super::version::Version;
 use crate::base::{Error, Result};
 use crate::env::{Disk, Env};
 use std::collections::BTreeSet;
@@ -50,8 +51,14 @@ impl<E: Env> Core<E> {
         self.check_open()?;
         self.purge_obsolete();
         let mut report = IntegrityReport::default();
-        let version = Arc::clone(&self.current().version);
         self.check_directory(&mut report)?;
+        for version in self.versions() {
+            self.check_version(&version, &mut report)?;
+        }
+        Ok(report)
+    }
+
+    fn check_version(&self, version: &Version<E>, report: &mut IntegrityReport) -> Result<()> {
         if let Some((level, a, b)) = version.overlap(&self.env) {
             let what = format_args!("it overlaps with table {b} in level {level}");
             report.problems.push(Error::corruption(&super::files::table_path(&self.dir, a), 0, what));
@@ -67,7 +74,12 @@ impl<E: Env> Core<E> {
                 Err(error) => report.problems.push(error),
             }
         }
-        Ok(report)
+        Ok(())
+    }
+
+    /// Returns the tables of every keyspace.
+    fn versions(&self) -> Vec<Arc<Version<E>>> {
+        self.state.lock().trees.values().map(|of| Arc::clone(&of.version)).collect()
     }
 
     fn check_directory(&self, report: &mut IntegrityReport) -> Result<()> {
@@ -96,7 +108,7 @@ impl<E: Env> Core<E> {
                 _ => {}
             }
         }
-        for (_, table) in self.current().version.tables() {
+        for (_, table) in self.versions().iter().flat_map(|version| version.tables()) {
             let number = table.info().file_no;
             if !listed.contains(&number) {
                 let path = super::files::table_path(&self.dir, number);
@@ -113,7 +125,8 @@ impl<E: Env> Core<E> {
 
     fn known_tables(&self) -> BTreeSet<u64> {
         let state = self.state.lock();
-        let live = state.version.tables().map(|(_, table)| table.info().file_no);
+        let tables = state.trees.values().flat_map(|of| of.version.tables());
+        let live = tables.map(|(_, table)| table.info().file_no);
         let obsolete = state.obsolete.iter().map(|table| table.info().file_no);
         live.chain(obsolete).chain(state.pending.iter().copied()).collect()
     }

@@ -2,7 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`db`] | the handle: every public call |
+//! | [`db`], [`keyspace`] | the handles: every public call |
 //! | [`options`], [`stats`], [`integrity`], [`snapshot`] | what goes in and comes out beside data |
 //! | [`batch`], `commit` | write batches, and how they become visible and durable |
 //! | [`memtable`], `flush` | what is not in a table yet, and how it gets there |
@@ -10,7 +10,7 @@
 //! | [`iter`], [`iterator`] | cursors over internal entries; over what a user sees |
 //! | `version`, [`manifest`], `files` | which tables there are, in memory and on disk |
 //! | `compaction` | picking and doing compactions, and what they keep |
-//! | `state`, `background`, `recovery` | what threads share, the threads, and opening |
+//! | `tree`, `state`, `background`, `recovery` | what threads share by keyspace and in all, the threads, and opening |
 //!
 //! **Invariant:** the six rules that keep data. 1. A failed write or sync of the log or MANIFEST poisons the engine (`state`).
 //! 2. Opening writes a fresh MANIFEST before it deletes anything (`recovery`). 3. File numbers are never used twice
@@ -28,6 +28,7 @@ mod flush;
 pub mod integrity;
 pub mod iter;
 pub mod iterator;
+pub mod keyspace;
 pub mod manifest;
 pub mod memtable;
 pub mod options;
@@ -36,6 +37,7 @@ pub mod snapshot;
 mod state;
 pub mod stats;
 pub mod table;
+mod tree;
 pub mod value;
 mod version;
 
@@ -46,7 +48,8 @@ pub use batch::WriteBatch;
 pub use db::{CommitInfo, DB, Engine};
 pub use integrity::IntegrityReport;
 pub use iterator::{Cursor, DbIterator, Entry};
-pub use options::{Durability, Options, WriteOptions};
+pub use keyspace::Keyspace;
+pub use options::{Durability, KeyspaceOptions, Options, WriteOptions};
 pub use snapshot::Snapshot;
 pub use stats::{LevelStatistics, Statistics};
 pub use table::Compression;
@@ -61,6 +64,9 @@ pub const MARKS: &[&str] = &[
     "lsm.compaction_move",
     "lsm.flush",
     "lsm.flush_failed",
+    "lsm.flush_for_log",
+    "lsm.keyspace_created",
+    "lsm.keyspace_dropped",
     "lsm.manifest_roll",
     "lsm.manifest_torn_tail",
     "lsm.orphan_removed",

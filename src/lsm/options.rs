@@ -69,6 +69,9 @@ pub struct Options {
     pub table_bytes: u64,
     /// Bytes in a segment of the write-ahead log. 8 KiB to 4 GiB and a multiple of 4 KiB, default 64 MiB.
     pub wal_segment_bytes: u64,
+    /// Bytes of log that a keyspace with few writes may hold back before its memtable is flushed all the same. 64 KiB to
+    /// 1 TiB, default 1 GiB; more means a longer replay at open.
+    pub wal_bytes_max: u64,
     /// Bytes in the MANIFEST before it is rewritten. 1 KiB to 1 GiB, default 4 MiB.
     pub manifest_bytes_max: u64,
     /// Compaction threads, beside the one that flushes. 1 to 64, default 2.
@@ -94,6 +97,7 @@ impl Default for Options {
             levels_max: 7,
             table_bytes: 64 << 20,
             wal_segment_bytes: 64 << 20,
+            wal_bytes_max: 1 << 30,
             manifest_bytes_max: 4 << 20,
             background_threads: 2,
         }
@@ -123,6 +127,7 @@ impl Options {
                 "Options::wal_segment_bytes is {bytes}, must be a multiple of 4096"
             )));
         }
+        range("wal_bytes_max", self.wal_bytes_max, 64 << 10, 1 << 40)?;
         range("manifest_bytes_max", self.manifest_bytes_max, 1 << 10, 1 << 30)?;
         range("background_threads", self.background_threads as u64, 1, 64)
     }
@@ -135,6 +140,34 @@ impl Options {
         }
         let factor = self.level_size_multiplier.saturating_pow(level as u32 - 1);
         self.level_bytes_base.saturating_mul(factor)
+    }
+}
+
+/// What one keyspace does in its own way; `None` takes the engine's [`Options`].
+///
+/// Like these, nothing here is stored: it holds from [`Engine::keyspace`](super::Engine::keyspace) on for what is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyspaceOptions {
+    /// Overrides [`Options::memtable_bytes`]; each keyspace has memtables of its own.
+    pub memtable_bytes: Option<usize>,
+    /// Overrides [`Options::block_bytes`].
+    pub block_bytes: Option<usize>,
+    /// Overrides [`Options::compression`].
+    pub compression: Option<Compression>,
+    /// Overrides [`Options::filter_bits_per_key`].
+    pub filter_bits_per_key: Option<u8>,
+}
+
+impl KeyspaceOptions {
+    /// Returns `base` with these choices.
+    pub(super) fn over(&self, base: &Options) -> Options {
+        Options {
+            memtable_bytes: self.memtable_bytes.unwrap_or(base.memtable_bytes),
+            block_bytes: self.block_bytes.unwrap_or(base.block_bytes),
+            compression: self.compression.unwrap_or(base.compression),
+            filter_bits_per_key: self.filter_bits_per_key.unwrap_or(base.filter_bits_per_key),
+            ..base.clone()
+        }
     }
 }
 

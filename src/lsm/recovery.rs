@@ -3,8 +3,10 @@
 //! On the opener's thread, with the directory locked:
 //!
 //! 1. List the directory. Without `CURRENT` there must be no table, else the pointer is lost and nothing is touched.
-//! 2. `CURRENT` names the MANIFEST; its edits give tables, last sequence number and log position. Each table must be there.
-//! 3. Replay the log from that position into memtables: sequence numbers must continue without a gap.
+//! 2. `CURRENT` names the MANIFEST; its edits give keyspaces, tables, last sequence number and log position. Each table must
+//!    be there.
+//! 3. Replay the log from that position into memtables: sequence numbers must continue without a gap. What a keyspace's
+//!    tables hold already is passed over, and so is what a dropped keyspace was given.
 //! 4. Write a fresh MANIFEST that says the same, durably, and switch `CURRENT` to it.
 //! 5. Only then remove what nothing names. A crash anywhere leaves the old or the new MANIFEST in force, which agree.
 //!
@@ -12,21 +14,22 @@
 
 use super::batch::format::decode_record;
 use super::cache::BlockCache;
-use super::commit::{Leader, Queue};
+use super::commit::{Leader, Queue, Writing};
 use super::files::{FileKind, WAL_DIR, table_path};
 use super::manifest::format::VersionEdit;
 use super::manifest::{Manifest, read_current, read_manifest};
-use super::memtable::{Memtable, SkipList};
+use super::memtable::Memtable;
 use super::options::Options;
 use super::snapshot::SnapshotRegistry;
-use super::state::{Core, Pressure, State};
+use super::state::{Core, Pressure, State, whole};
 use super::stats::Counters;
 use super::table::Table;
-use super::version::{Immutable, SuperVersion, TableMap, Version, replay_edits};
+use super::tree::{DEFAULT_KEYSPACE, Found as FoundTree, Growing, Immutable, Position, Tree, TreeState};
+use super::version::{Edits, ReplayedTree, TableMap, Version};
 use crate::aof::{Frame, Log, LogOptions, Lsn, RecoveryReport};
 use crate::base::key::{SeqNum, Tag};
 use crate::base::{Error, Result};
-use crate::env::{Condvar, Disk, Env, Mutex, RwLock};
+use crate::env::{Condvar, Disk, Env, Mutex};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,33 +41,38 @@ pub(super) fn open<E: Env>(env: E, dir: &Path, options: Options) -> Result<Core<
     options.validate()?;
     let dir_lock = lock(&env, dir, &options)?;
     let found = Found::list(&env, dir)?;
-    let mut state = found.read_manifest(&env, &options)?;
+    let durable = found.read_manifest(&env, &options)?;
     let cache = BlockCache::new(options.block_cache_bytes as u64);
-    let version = Arc::new(found.open_tables(&env, &options, &cache, &state.tables)?);
-    let listed = found.kinds.iter().filter_map(|kind| kind.number()).max().map_or(1, |number| number + 1);
-    let mut next_file = state.next_file.max(listed);
-    if env.planted("file_number_reused") {
-        next_file = state.next_file;
+    let mut versions = BTreeMap::new();
+    for (keyspace, tree) in &durable.trees {
+        versions.insert(*keyspace, found.open_tables(&env, &options, &cache, &tree.tables)?);
     }
-    let (log, replayed) = replay_log(&env, dir, &options, &state)?;
-    state.next_file = next_file + 1;
+    let listed = found.kinds.iter().filter_map(|kind| kind.number()).max().map_or(1, |number| number + 1);
+    let mut manifest_no = durable.next_file.max(listed);
+    if env.planted("file_number_reused") {
+        manifest_no = durable.next_file;
+    }
+    let live: BTreeSet<u64> = durable.trees.values().flat_map(|tree| tree.tables.keys().copied()).collect();
+    let (log, mut replayed) = replay_log(&env, dir, &options, &durable)?;
+    let trees = replayed.into_trees(durable.trees, versions, &options);
     let edit = VersionEdit {
-        next_file: Some(state.next_file),
-        last_seq: Some(state.last_seq),
-        wal_lsn: Some(state.wal_lsn),
-        ..version.as_edit()
+        next_file: Some(manifest_no + 1),
+        last_seq: Some(durable.position.seq),
+        wal_lsn: Some(durable.position.lsn),
+        next_keyspace: Some(durable.next_keyspace),
+        trees: whole(&trees),
     };
     if env.planted("orphans_deleted_before_manifest_switch") {
-        found.remove_orphans(&env, &version, next_file);
+        found.remove_orphans(&env, &live, manifest_no);
     }
-    let manifest = Manifest::create(&env, dir, next_file, &edit)?;
-    found.remove_orphans(&env, &version, next_file);
+    let manifest = Manifest::create(&env, dir, manifest_no, &edit)?;
+    found.remove_orphans(&env, &live, manifest_no);
     let mut last_seq = replayed.last_seq;
     if env.planted("seq_reused_after_recovery") {
-        last_seq = state.last_seq;
+        last_seq = durable.position.seq;
     }
-    let parts = Parts { env, dir, options, dir_lock, cache, version, log, manifest };
-    Ok(parts.into_core(replayed, last_seq, state.next_file))
+    let parts = Parts { env, dir, options, dir_lock, cache, trees, log, manifest };
+    Ok(parts.into_core(durable.next_keyspace, last_seq, manifest_no + 1))
 }
 
 fn lock<E: Env>(env: &E, dir: &Path, options: &Options) -> Result<<E::Disk as Disk>::DirLock> {
@@ -80,10 +88,10 @@ fn lock<E: Env>(env: &E, dir: &Path, options: &Options) -> Result<<E::Disk as Di
 
 /// What the MANIFEST says.
 struct Durable {
-    tables: TableMap,
+    trees: BTreeMap<u32, ReplayedTree>,
     next_file: u64,
-    last_seq: SeqNum,
-    wal_lsn: Lsn,
+    next_keyspace: u32,
+    position: Position,
 }
 
 /// What the directory holds.
@@ -118,13 +126,16 @@ impl<'a> Found<'a> {
         let edits = read_manifest(env, self.dir, file_no)?;
         let path = self.dir.join(super::files::manifest_name(file_no));
         let corruption = |what: &str| Error::corruption(&path, 0, what);
-        let (tables, scalars) = replay_edits(&edits).map_err(corruption)?;
+        let Edits { scalars, trees } = Edits::replay(&edits).map_err(corruption)?;
         let missing = || corruption("manifest without file number, sequence number or log position");
         Ok(Durable {
             next_file: scalars.next_file.ok_or_else(missing)?.max(file_no + 1),
-            last_seq: scalars.last_seq.ok_or_else(missing)?,
-            wal_lsn: scalars.wal_lsn.ok_or_else(missing)?,
-            tables,
+            next_keyspace: scalars.next_keyspace.unwrap_or(DEFAULT_KEYSPACE + 1),
+            position: Position {
+                lsn: scalars.wal_lsn.ok_or_else(missing)?,
+                seq: scalars.last_seq.ok_or_else(missing)?,
+            },
+            trees,
         })
     }
 
@@ -143,7 +154,8 @@ impl<'a> Found<'a> {
                 "{dir} holds no engine and create_if_missing is not set"
             )));
         }
-        Ok(Durable { tables: TableMap::new(), next_file: 1, last_seq: SeqNum(0), wal_lsn: Lsn(0) })
+        let trees = BTreeMap::from([(DEFAULT_KEYSPACE, ReplayedTree::default())]);
+        Ok(Durable { trees, next_file: 1, next_keyspace: DEFAULT_KEYSPACE + 1, position: Position::default() })
     }
 
     fn open_tables<E: Env>(
@@ -182,8 +194,7 @@ impl<'a> Found<'a> {
     }
 
     /// Removes tables and MANIFESTs that the new MANIFEST does not name. What fails is left for the next open.
-    fn remove_orphans<E: Env>(&self, env: &E, version: &Version<E>, manifest_no: u64) {
-        let live: BTreeSet<u64> = version.tables().map(|(_, table)| table.info().file_no).collect();
+    fn remove_orphans<E: Env>(&self, env: &E, live: &BTreeSet<u64>, manifest_no: u64) {
         for kind in &self.kinds {
             let path = match *kind {
                 FileKind::Table(number) if !live.contains(&number) => table_path(self.dir, number),
@@ -202,20 +213,36 @@ impl<'a> Found<'a> {
 
 /// What the log added to the tables.
 struct Replayed {
-    /// Oldest first; all but the last are full.
-    memtables: Vec<Immutable>,
+    trees: BTreeMap<u32, ReplayedMemtables>,
+    next_keyspace: u32,
     last_seq: SeqNum,
+}
+
+/// What the log added to one keyspace.
+#[derive(Default)]
+struct ReplayedMemtables {
+    /// Operations up to this one are in tables.
+    flushed: SeqNum,
+    full: VecDeque<Arc<Immutable>>,
+    growing: Option<Growing>,
+    /// Where the record begins that came last.
+    last_record: Option<Position>,
 }
 
 fn replay_log<E: Env>(env: &E, dir: &Path, options: &Options, durable: &Durable) -> Result<(Log<E>, Replayed)> {
     let wal_dir = dir.join(WAL_DIR);
     let log_options = LogOptions { segment_bytes: options.wal_segment_bytes, ..LogOptions::default() };
-    let mut replayed = Replayed { memtables: Vec::new(), last_seq: durable.last_seq };
+    let memtables = |tree: &ReplayedTree| ReplayedMemtables { flushed: tree.flushed, ..ReplayedMemtables::default() };
+    let mut replayed = Replayed {
+        trees: durable.trees.iter().map(|(keyspace, tree)| (*keyspace, memtables(tree))).collect(),
+        next_keyspace: durable.next_keyspace,
+        last_seq: durable.position.seq,
+    };
     let (log, report) = Log::open(env.clone(), &wal_dir, log_options, &mut |frame| {
-        if frame.lsn < durable.wal_lsn { Ok(()) } else { replayed.apply(frame, options, &wal_dir) }
+        if frame.lsn < durable.position.lsn { Ok(()) } else { replayed.apply(frame, options, &wal_dir) }
     })?;
-    check_range(&wal_dir, &report, durable.wal_lsn)?;
-    if replayed.last_seq > durable.last_seq {
+    check_range(&wal_dir, &report, durable.position.lsn)?;
+    if replayed.last_seq > durable.position.seq {
         env.reached("lsm.wal_replayed");
     }
     Ok((log, replayed))
@@ -242,18 +269,53 @@ impl Replayed {
             let what = format!("log record {} follows sequence number {}", record.first, self.last_seq);
             return Err(corruption(&what));
         }
-        if self.memtables.last().is_none_or(|last| last.memtable.bytes() >= options.memtable_bytes) {
-            let memtable = Arc::new(SkipList::with_filter(options.memtable_bytes));
-            self.memtables.push(Immutable { memtable, wal_end: frame.lsn, last_seq: self.last_seq });
-        }
-        let last = self.memtables.last_mut().expect("pushed above");
+        let begin = Position { lsn: frame.lsn, seq: self.last_seq };
         for operation in record.operations() {
             let operation = operation.map_err(corruption)?;
             self.last_seq.0 += 1;
-            last.memtable.insert(operation.key, Tag::new(self.last_seq, operation.kind), operation.value);
+            let Some(tree) = self.trees.get_mut(&operation.keyspace) else {
+                if operation.keyspace < self.next_keyspace {
+                    continue;
+                }
+                return Err(corruption("log record of a keyspace that the manifest does not know"));
+            };
+            if self.last_seq > tree.flushed {
+                let memtable = tree.memtable(begin, options.memtable_bytes);
+                memtable.entries.insert(operation.key, Tag::new(self.last_seq, operation.kind), operation.value);
+            }
         }
-        (last.wal_end, last.last_seq) = (frame.end, self.last_seq);
         Ok(())
+    }
+
+    /// Joins memtables and tables.
+    fn into_trees<E: Env>(
+        &mut self,
+        durable: BTreeMap<u32, ReplayedTree>,
+        mut versions: BTreeMap<u32, Version<E>>,
+        options: &Options,
+    ) -> BTreeMap<u32, TreeState<E>> {
+        let join = |(keyspace, tree): (u32, ReplayedTree)| {
+            let version = versions.remove(&keyspace).expect("each tree's tables were opened");
+            let memtables = self.trees.remove(&keyspace).expect("each tree was replayed");
+            let memtable = memtables.growing.unwrap_or_else(|| Growing::new(options.memtable_bytes));
+            let found = FoundTree { version, flushed: tree.flushed, memtable, immutables: memtables.full };
+            (keyspace, Tree::new(keyspace, tree.name, options.clone(), found))
+        };
+        durable.into_iter().map(join).collect()
+    }
+}
+
+impl ReplayedMemtables {
+    /// Returns the memtable for a record that begins at `begin`; only a new record is given a new one.
+    fn memtable(&mut self, begin: Position, bytes_max: usize) -> &Growing {
+        let fits = |growing: &Growing| growing.entries.bytes() < bytes_max || self.last_record == Some(begin);
+        if let Some(full) = self.growing.take_if(|growing| !fits(growing)) {
+            self.full.push_back(Arc::new(full.into_full(begin)));
+        }
+        self.last_record = Some(begin);
+        let growing = self.growing.get_or_insert_with(|| Growing::new(bytes_max));
+        growing.begin_at(begin);
+        growing
     }
 }
 
@@ -264,26 +326,19 @@ struct Parts<'a, E: Env> {
     options: Options,
     dir_lock: <E::Disk as Disk>::DirLock,
     cache: BlockCache,
-    version: Arc<Version<E>>,
+    trees: BTreeMap<u32, TreeState<E>>,
     log: Log<E>,
     manifest: Manifest<E>,
 }
 
 impl<E: Env> Parts<'_, E> {
-    fn into_core(self, mut replayed: Replayed, last_seq: SeqNum, next_file: u64) -> Core<E> {
-        let empty = || Arc::new(SkipList::with_filter(self.options.memtable_bytes));
-        let memtable = replayed.memtables.pop().map_or_else(empty, |last| last.memtable);
-        let immutables: VecDeque<_> = replayed.memtables.into_iter().map(Arc::new).collect();
-        let super_version = SuperVersion {
-            memtable: Arc::clone(&memtable),
-            immutables: immutables.iter().rev().map(Arc::clone).collect(),
-            version: Arc::clone(&self.version),
-        };
-        let leader = Leader { memtable: Arc::clone(&memtable), last_seq, unpaid_bytes: 0 };
+    fn into_core(self, next_keyspace: u32, last_seq: SeqNum, next_file: u64) -> Core<E> {
+        let writing = self.trees.iter().map(|(keyspace, state)| (*keyspace, Writing::new(state))).collect();
+        let leader = Leader { trees: writing, full: Vec::new(), last_seq, unpaid_bytes: 0 };
+        let tree = Arc::clone(&self.trees.get(&DEFAULT_KEYSPACE).expect("it is always there").tree);
         let state = State {
-            memtable,
-            immutables,
-            version: self.version,
+            trees: self.trees,
+            next_keyspace,
             busy: BTreeSet::new(),
             compacting: 0,
             manual: false,
@@ -307,11 +362,12 @@ impl<E: Env> Parts<'_, E> {
             pressure: Pressure::default(),
             closing: AtomicBool::new(false),
             halted: AtomicBool::new(false),
+            identity: Arc::default(),
+            tree,
             queue: Mutex::<E, _>::new(Queue::default()),
             leader: Mutex::<E, _>::new(leader),
             manifest: Mutex::<E, _>::new(self.manifest),
             state: Mutex::<E, _>::new(state),
-            super_version: RwLock::<E, _>::new(Arc::new(super_version)),
             work: Condvar::<E>::default(),
             progress: Condvar::<E>::default(),
             dir_lock: Mutex::<E, _>::new(Some(self.dir_lock)),

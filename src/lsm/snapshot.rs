@@ -7,10 +7,12 @@
 //!   what a compaction drops is seen neither by a snapshot it was told of nor by one taken later.
 
 use super::db::Engine;
-use super::iterator::DbIterator;
+use super::iterator::{Bounds, DbIterator};
+use super::keyspace::Keyspace;
+use super::tree::Tree;
 use super::value::Value;
-use crate::base::Result;
 use crate::base::key::SeqNum;
+use crate::base::{Error, Result};
 use crate::env::{Env, Mutex, StdEnv};
 use std::collections::BTreeMap;
 use std::ops::RangeBounds;
@@ -65,6 +67,8 @@ impl<E: Env> SnapshotRegistry<E> {
 /// ```
 pub struct Snapshot<E: Env = StdEnv> {
     engine: Engine<E>,
+    /// The keyspace it reads.
+    tree: Arc<Tree<E>>,
     seq: SeqNum,
     holders: Arc<AtomicU64>,
 }
@@ -72,7 +76,21 @@ pub struct Snapshot<E: Env = StdEnv> {
 impl<E: Env> Snapshot<E> {
     pub(super) fn new(engine: Engine<E>) -> Snapshot<E> {
         let (seq, holders) = engine.core().snapshots.register(|| engine.core().visible());
-        Snapshot { engine, seq, holders }
+        let tree = Arc::clone(&engine.core().tree);
+        Snapshot { engine, tree, seq, holders }
+    }
+
+    /// Returns the view of `keyspace`, a keyspace of the same engine, at the same moment.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if it is a keyspace of another engine.
+    pub fn of(&self, keyspace: &Keyspace<E>) -> Result<Snapshot<E>> {
+        if !Arc::ptr_eq(keyspace.identity(), &self.engine.core().identity) {
+            return Err(Error::invalid_argument("a snapshot of one engine, asked for a keyspace of another"));
+        }
+        let mut snapshot = self.clone();
+        snapshot.tree = Arc::clone(keyspace.tree());
+        Ok(snapshot)
     }
 
     /// Returns the sequence number of the newest commit it sees.
@@ -85,7 +103,7 @@ impl<E: Env> Snapshot<E> {
     /// # Errors
     /// As [`Engine::get`].
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
-        self.engine.core().get_at(key.as_ref(), Some(self.seq))
+        self.engine.core().get_at(&self.tree, key.as_ref(), Some(self.seq))
     }
 
     /// Tells whether `key` had a value.
@@ -103,7 +121,7 @@ impl<E: Env> Snapshot<E> {
 
     /// Walks the keys in `range`.
     pub fn range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> DbIterator {
-        self.engine.core().iter_at(super::iterator::Bounds::from_range(&range), Some(self.seq))
+        self.engine.core().iter_at(&self.tree, Bounds::from_range(&range), Some(self.seq))
     }
 
     /// Walks the keys from `low` to below `high`.
@@ -113,14 +131,15 @@ impl<E: Env> Snapshot<E> {
 
     /// Walks the keys that begin with `prefix`.
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> DbIterator {
-        self.engine.core().iter_at(super::iterator::Bounds::from_prefix(prefix.as_ref()), Some(self.seq))
+        self.engine.core().iter_at(&self.tree, Bounds::from_prefix(prefix.as_ref()), Some(self.seq))
     }
 }
 
 impl<E: Env> Clone for Snapshot<E> {
     fn clone(&self) -> Snapshot<E> {
         self.holders.fetch_add(1, Ordering::Relaxed);
-        Snapshot { engine: self.engine.clone(), seq: self.seq, holders: Arc::clone(&self.holders) }
+        let (tree, holders) = (Arc::clone(&self.tree), Arc::clone(&self.holders));
+        Snapshot { engine: self.engine.clone(), tree, seq: self.seq, holders }
     }
 }
 

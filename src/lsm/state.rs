@@ -11,18 +11,17 @@ use super::commit::{Leader, Queue};
 use super::compaction::picker;
 use super::files::table_path;
 use super::manifest::Manifest;
-use super::manifest::format::VersionEdit;
-use super::memtable::SkipList;
+use super::manifest::format::{TreeEdit, VersionEdit};
 use super::options::Options;
 use super::snapshot::SnapshotRegistry;
 use super::stats::Counters;
 use super::table::Table;
-use super::version::{Immutable, SuperVersion, Version};
+use super::tree::{DEFAULT_KEYSPACE, Immutable, Position, Tree, TreeState};
 use crate::aof::Log;
 use crate::base::key::SeqNum;
 use crate::base::{Error, ErrorKind, Result};
-use crate::env::{Condvar, Disk, Env, EnvCondvar, Mutex, MutexGuard, RwLock};
-use std::collections::{BTreeSet, VecDeque};
+use crate::env::{Condvar, Disk, Env, EnvCondvar, Mutex, MutexGuard};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,11 +44,14 @@ pub(super) struct Core<E: Env> {
     pub(super) closing: AtomicBool,
     /// Set once `State::poisoned` is.
     pub(super) halted: AtomicBool,
+    /// Tells handles of this engine from those of another.
+    pub(super) identity: Arc<()>,
+    /// The default keyspace.
+    pub(super) tree: Arc<Tree<E>>,
     pub(super) queue: Mutex<E, Queue<E>>,
-    pub(super) leader: Mutex<E, Leader>,
+    pub(super) leader: Mutex<E, Leader<E>>,
     pub(super) manifest: Mutex<E, Manifest<E>>,
     pub(super) state: Mutex<E, State<E>>,
-    pub(super) super_version: RwLock<E, Arc<SuperVersion<E>>>,
     /// There may be work for a background thread.
     pub(super) work: Condvar<E>,
     /// A flush or compaction ended, well or not.
@@ -59,11 +61,9 @@ pub(super) struct Core<E: Env> {
 
 /// What changes under the state lock.
 pub(super) struct State<E: Env> {
-    /// The memtable being written.
-    pub(super) memtable: Arc<SkipList>,
-    /// Full memtables, oldest first.
-    pub(super) immutables: VecDeque<Arc<Immutable>>,
-    pub(super) version: Arc<Version<E>>,
+    pub(super) trees: BTreeMap<u32, TreeState<E>>,
+    /// The number that no keyspace had yet.
+    pub(super) next_keyspace: u32,
     /// Tables being compacted.
     pub(super) busy: BTreeSet<u64>,
     /// Compactions under way.
@@ -72,7 +72,7 @@ pub(super) struct State<E: Env> {
     pub(super) manual: bool,
     /// Numbers of tables that no version holds yet, or whose removal failed.
     pub(super) pending: BTreeSet<u64>,
-    /// Tables that the current version does not hold any more.
+    /// Tables that no current version holds any more.
     pub(super) obsolete: Vec<Arc<Table<E>>>,
     /// Why the last flush failed, until one succeeds.
     pub(super) flush_error: Option<Error>,
@@ -104,6 +104,48 @@ pub(super) fn slow_rate(fraction: f64) -> u64 {
     }
     let left = (1.0 - fraction).clamp(0.0, 1.0);
     ((SLOW_BYTES_PER_SECOND_MAX as f64 * left * left) as u64).max(SLOW_BYTES_PER_SECOND_MIN)
+}
+
+/// Returns how far `tree` is on the way from where writes are slowed down, 0, to where they stop, 1.
+fn tree_pressure<E: Env>(tree: &TreeState<E>, options: &Options) -> f64 {
+    let files = tree.version.levels()[0].len();
+    let slow_from = options.l0_compaction_files.midpoint(options.l0_stall_files);
+    let steps = (options.l0_stall_files - slow_from).max(1) as f64;
+    let by_files = (files as f64 + 1.0 - slow_from as f64) / steps;
+    let debt = picker::debt_bytes(&tree.version, options) as f64;
+    let by_debt = debt / options.level_bytes_base.saturating_mul(DEBT_SIZES_MAX) as f64 - 0.25;
+    by_files.max(by_debt)
+}
+
+/// Returns an edit of each tree that makes it from nothing.
+pub(super) fn whole<E: Env>(trees: &BTreeMap<u32, TreeState<E>>) -> Vec<TreeEdit> {
+    let edit = |state: &TreeState<E>| TreeEdit {
+        keyspace: state.tree.id,
+        created: (state.tree.id != DEFAULT_KEYSPACE).then(|| state.tree.name.clone()),
+        flushed: Some(state.flushed),
+        added: state.version.infos(),
+        ..TreeEdit::default()
+    };
+    trees.values().map(edit).collect()
+}
+
+/// A change of one tree's tables.
+pub(super) struct Change<E: Env> {
+    pub(super) tree: Arc<Tree<E>>,
+    /// Level and file number.
+    pub(super) removed: Vec<(usize, u64)>,
+    pub(super) added: Vec<(usize, Arc<Table<E>>)>,
+    /// The memtable that one of the new tables holds.
+    pub(super) flushed: Option<Arc<Immutable>>,
+}
+
+impl<E: Env> Change<E> {
+    /// Returns the numbers of tables that are not only moved.
+    fn new_numbers(&self) -> Vec<u64> {
+        let moved = |number: &u64| self.removed.iter().any(|(_, removed)| removed == number);
+        let numbers = self.added.iter().map(|(_, table)| table.info().file_no);
+        numbers.filter(|number| !moved(number)).collect()
+    }
 }
 
 impl<E: Env> Core<E> {
@@ -158,34 +200,18 @@ impl<E: Env> Core<E> {
         }
     }
 
-    /// Returns the super-version of this moment.
-    #[inline]
-    pub(super) fn current(&self) -> Arc<SuperVersion<E>> {
-        Arc::clone(&self.super_version.read())
-    }
-
-    /// Shows readers the memtables and tables of `state`.
-    pub(super) fn publish(&self, state: &State<E>) {
-        let super_version = Arc::new(SuperVersion {
-            memtable: Arc::clone(&state.memtable),
-            immutables: state.immutables.iter().rev().map(Arc::clone).collect(),
-            version: Arc::clone(&state.version),
-        });
-        let previous = std::mem::replace(&mut *self.super_version.write(), super_version);
-        drop(previous);
+    /// Shows readers the memtables and tables of keyspace `id`, and tells writers what there is to wait for.
+    pub(super) fn publish(&self, state: &State<E>, id: u32) {
+        if let Some(tree) = state.trees.get(&id) {
+            tree.publish();
+        }
         self.update_pressure(state);
     }
 
     fn update_pressure(&self, state: &State<E>) {
-        let options = &self.options;
-        let files = state.version.levels()[0].len();
-        let slow_from = options.l0_compaction_files.midpoint(options.l0_stall_files);
-        let steps = (options.l0_stall_files - slow_from).max(1) as f64;
-        let by_files = (files as f64 + 1.0 - slow_from as f64) / steps;
-        let debt = picker::debt_bytes(&state.version, options) as f64;
-        let by_debt = debt / options.level_bytes_base.saturating_mul(DEBT_SIZES_MAX) as f64 - 0.25;
-        self.pressure.bytes_per_second.store(slow_rate(by_files.max(by_debt)), Ordering::Relaxed);
-        let last = state.immutables.len() >= options.immutable_memtables_max;
+        let worst = state.trees.values().map(|tree| tree_pressure(tree, &self.options)).fold(0.0, f64::max);
+        self.pressure.bytes_per_second.store(slow_rate(worst), Ordering::Relaxed);
+        let last = state.trees.values().any(|tree| tree.immutables.len() >= self.options.immutable_memtables_max);
         self.pressure.last_memtable.store(last, Ordering::Relaxed);
     }
 
@@ -219,57 +245,102 @@ impl<E: Env> Core<E> {
         }
     }
 
-    /// Makes a change of the set of tables durable, then visible, with what `finish` changes beside it.
+    /// Makes a change of a tree's tables durable, then visible, with what `finish` changes beside it.
+    ///
+    /// Returns false if the keyspace was dropped meanwhile: nothing has changed, and the new tables are gone.
     ///
     /// # Errors
     /// The MANIFEST could not be written; the engine is poisoned and the change may or may not be found at the next open.
-    pub(super) fn install(
-        &self,
-        mut edit: VersionEdit,
-        added: Vec<(usize, Arc<Table<E>>)>,
-        finish: impl FnOnce(&mut State<E>),
-    ) -> Result<()> {
+    pub(super) fn install(&self, change: Change<E>, finish: impl FnOnce(&mut State<E>)) -> Result<bool> {
         let mut manifest = self.manifest.lock();
-        if let Err(error) = self.check_running() {
+        let running = self.check_running();
+        if running.is_err() || change.tree.is_dropped() {
             // Nothing names the new tables, and nothing will: their files go again.
-            let moved = |number: u64| edit.removed.iter().any(|(_, removed)| *removed == number);
-            let numbers = added.iter().map(|(_, table)| table.info().file_no);
-            let new: Vec<u64> = numbers.filter(|number| !moved(*number)).collect();
+            let new = change.new_numbers();
             drop(manifest);
-            drop(added);
+            drop(change);
             self.discard_numbers(&new);
-            return Err(error);
+            return running.map(|()| false);
         }
-        edit.next_file = Some(self.next_file.load(Ordering::Relaxed));
-        edit.added = added.iter().map(|(level, table)| (*level, table.info().clone())).collect();
-        self.wal(manifest.append(&edit))?;
-        self.log_position(&edit);
-        {
-            let mut state = self.state.lock();
-            let version = state.version.apply(&self.env, &edit.removed, &added);
-            state.version = Arc::new(version);
+        let Change { tree, removed, added, flushed } = change;
+        let named = added.iter().map(|(level, table)| (*level, table.info().clone())).collect();
+        let end = flushed.as_ref().map(|full| full.end);
+        let tree_edit = TreeEdit {
+            keyspace: tree.id,
+            flushed: end.map(|end| end.seq),
+            removed: removed.clone(),
+            added: named,
+            ..TreeEdit::default()
+        };
+        let position = flushed.as_ref().map(|full| self.log_needed_without(full));
+        let edit = VersionEdit {
+            next_file: Some(self.next_file.load(Ordering::Relaxed)),
+            last_seq: position.map(|position| position.seq),
+            wal_lsn: position.map(|position| position.lsn),
+            trees: vec![tree_edit],
+            ..VersionEdit::default()
+        };
+        self.commit_edit(&mut manifest, &edit, |state| {
+            let changed = state.trees.get_mut(&tree.id).expect("dropping takes the manifest lock");
+            changed.version = Arc::new(changed.version.apply(&self.env, &removed, &added));
+            if let Some(full) = &flushed {
+                changed.flushed = full.end.seq;
+                if !self.env.planted("immutable_dropped_before_install") {
+                    let flushed = changed.immutables.pop_front().expect("the memtable was queued");
+                    assert!(Arc::ptr_eq(&flushed, full), "memtables are flushed in order");
+                }
+            }
             // Here and not later: another thread may make such a table obsolete, and its number pending, at once.
             for (_, table) in &added {
                 state.pending.remove(&table.info().file_no);
             }
-            finish(&mut state);
-            self.publish(&state);
+            finish(state);
+            self.publish(state, tree.id);
+        })?;
+        Ok(true)
+    }
+
+    /// Returns from where the log is needed once `full` is in a table.
+    ///
+    /// What is being committed at this moment lies behind the end of every full memtable.
+    fn log_needed_without(&self, full: &Arc<Immutable>) -> Position {
+        let state = self.state.lock();
+        let begin = |tree: &TreeState<E>| match tree.immutables.front() {
+            Some(oldest) if Arc::ptr_eq(oldest, full) => {
+                tree.immutables.get(1).map(|next| next.begin).or_else(|| tree.memtable.begin())
+            }
+            _ => tree.begin(),
+        };
+        let begins = state.trees.values().filter_map(begin);
+        begins.chain([full.end]).min().expect("the end of the memtable is there")
+    }
+
+    /// Appends `edit` to the MANIFEST, durably, and then lets `apply` change the state that it speaks of.
+    ///
+    /// # Errors
+    /// As [`install`](Core::install).
+    pub(super) fn commit_edit(
+        &self,
+        manifest: &mut MutexGuard<'_, E, Manifest<E>>,
+        edit: &VersionEdit,
+        apply: impl FnOnce(&mut State<E>),
+    ) -> Result<()> {
+        if let Some(lsn) = edit.wal_lsn {
+            let (durable, before) = (self.log.durable(), manifest.position().1);
+            assert!(lsn <= durable, "the MANIFEST points to {lsn}, the log is durable up to {durable}");
+            assert!(before <= lsn, "the MANIFEST points to {before}, and then back to {lsn}");
+        }
+        self.wal(manifest.append(edit))?;
+        {
+            let mut state = self.state.lock();
+            apply(&mut state);
             self.work.notify_all();
             self.progress.notify_all();
         }
-        drop(added);
         if manifest.bytes() > self.options.manifest_bytes_max {
-            self.wal(self.roll_manifest(&mut manifest))?;
+            self.wal(self.roll_manifest(manifest))?;
         }
         Ok(())
-    }
-
-    /// Checks an edit against the log it points into.
-    fn log_position(&self, edit: &VersionEdit) {
-        if let Some(lsn) = edit.wal_lsn {
-            let durable = self.log.durable();
-            assert!(lsn <= durable, "the MANIFEST points to {lsn}, the log is durable up to {durable}");
-        }
     }
 
     /// Replaces the MANIFEST by one that holds only what is true now.
@@ -282,7 +353,8 @@ impl<E: Env> Core<E> {
                 next_file: Some(self.next_file.load(Ordering::Relaxed)),
                 last_seq: Some(last_seq),
                 wal_lsn: Some(wal_lsn),
-                ..state.version.as_edit()
+                next_keyspace: Some(state.next_keyspace),
+                trees: whole(&state.trees),
             }
         };
         let old = manifest.path().to_path_buf();

@@ -5,12 +5,10 @@
 
 use super::memtable::Memtable;
 use super::state::Core;
-use super::table::Table;
 use crate::aof::LogStats;
 use crate::base::key::SeqNum;
 use crate::env::Env;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -70,11 +68,13 @@ pub struct LevelStatistics {
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Statistics {
-    /// Each level, the newest first.
+    /// Each level, the newest first; all keyspaces together.
     pub levels: Vec<LevelStatistics>,
+    /// Keyspaces beside the default one.
+    pub keyspaces: u64,
     /// The newest sequence number that readers see.
     pub visible_seq: SeqNum,
-    /// Bytes of the memtable being written.
+    /// Bytes of the memtables being written.
     pub memtable_bytes: u64,
     /// Number of full memtables that wait for their flush.
     pub immutable_memtables: u64,
@@ -220,31 +220,38 @@ impl fmt::Display for Statistics {
     }
 }
 
+fn sum_levels(trees: impl Iterator<Item = Vec<LevelStatistics>>) -> Vec<LevelStatistics> {
+    let mut sums: Vec<LevelStatistics> = Vec::new();
+    for tree in trees {
+        sums.resize(sums.len().max(tree.len()), LevelStatistics::default());
+        for (sum, level) in sums.iter_mut().zip(tree) {
+            sum.files += level.files;
+            sum.bytes += level.bytes;
+            sum.entries += level.entries;
+            sum.tombstones += level.tombstones;
+        }
+    }
+    sums
+}
+
 impl<E: Env> Core<E> {
     /// Reads every counter.
     pub(super) fn statistics(&self) -> Statistics {
-        let current = self.current();
         let counters = &self.counters;
-        let level = |tables: &Vec<Arc<Table<E>>>| {
-            let mut level = LevelStatistics { files: tables.len() as u64, ..LevelStatistics::default() };
-            for info in tables.iter().map(|table| table.info()) {
-                level.bytes += info.file_bytes;
-                level.entries += info.entries;
-                level.tombstones += info.tombstones;
-            }
-            level
-        };
-        let background_error = {
+        let (trees, background_error): (Vec<_>, _) = {
             let state = self.state.lock();
+            let trees = state.trees.values().map(|of| of.tree.current()).collect();
             let error = state.poisoned.as_ref().or(state.flush_error.as_ref()).or(state.compaction_error.as_ref());
-            error.map(ToString::to_string)
+            (trees, error.map(ToString::to_string))
         };
+        let full = || trees.iter().flat_map(|tree| &tree.immutables);
         Statistics {
-            levels: current.version.levels().iter().map(level).collect(),
+            levels: sum_levels(trees.iter().map(|tree| tree.version.level_statistics())),
+            keyspaces: trees.len() as u64 - 1,
             visible_seq: self.visible(),
-            memtable_bytes: current.memtable.bytes() as u64,
-            immutable_memtables: current.immutables.len() as u64,
-            immutable_memtable_bytes: current.immutables.iter().map(|full| full.memtable.bytes() as u64).sum(),
+            memtable_bytes: trees.iter().map(|tree| tree.memtable.bytes() as u64).sum(),
+            immutable_memtables: full().count() as u64,
+            immutable_memtable_bytes: full().map(|full| full.memtable.bytes() as u64).sum(),
             snapshots: self.snapshots.len(),
             write_groups: counters.write_groups.get(),
             write_batches: counters.write_batches.get(),

@@ -10,12 +10,12 @@
 
 use super::iter::{InternalIterator, MergingIterator};
 use super::iterator::Source;
-use super::manifest::format::VersionEdit;
+use super::manifest::format::{TreeEdit, VersionEdit};
 use super::memtable::{Memtable, SkipList};
-use super::stats::Counters;
+use super::stats::{Counters, LevelStatistics};
 use super::table::{Table, TableInfo, TableIterator};
+use super::tree::{DEFAULT_KEYSPACE, Immutable};
 use super::value::Value;
-use crate::aof::Lsn;
 use crate::base::Result;
 use crate::base::key::{SeqNum, Tag};
 use crate::env::Env;
@@ -44,6 +44,11 @@ impl<E: Env> Version<E> {
             panic!("tables {a} and {b} overlap in level {level}");
         }
         version
+    }
+
+    /// Returns the version without tables.
+    pub(super) fn empty(levels: usize) -> Version<E> {
+        Version { levels: (0..levels).map(|_| Vec::new()).collect() }
     }
 
     /// Makes a version of tables in any order; the caller checks for [`overlap`](Version::overlap).
@@ -110,10 +115,23 @@ impl<E: Env> Version<E> {
         Ok(None)
     }
 
-    /// Returns an edit that makes this version from nothing.
-    pub(super) fn as_edit(&self) -> VersionEdit {
-        let added = self.tables().map(|(level, table)| (level, table.info().clone())).collect();
-        VersionEdit { added, ..VersionEdit::default() }
+    /// Counts the tables of each level.
+    pub(super) fn level_statistics(&self) -> Vec<LevelStatistics> {
+        let level = |tables: &Vec<Arc<Table<E>>>| {
+            let mut level = LevelStatistics { files: tables.len() as u64, ..LevelStatistics::default() };
+            for info in tables.iter().map(|table| table.info()) {
+                level.bytes += info.file_bytes;
+                level.entries += info.entries;
+                level.tombstones += info.tombstones;
+            }
+            level
+        };
+        self.levels.iter().map(level).collect()
+    }
+
+    /// Returns the tables as an edit names them.
+    pub(super) fn infos(&self) -> Vec<(usize, TableInfo)> {
+        self.tables().map(|(level, table)| (level, table.info().clone())).collect()
     }
 }
 
@@ -136,36 +154,71 @@ fn lookup<E: Env>(table: &Table<E>, key: &[u8], seq: SeqNum, counters: &Counters
 /// Tables by file number, with their level.
 pub(super) type TableMap = BTreeMap<u64, (usize, TableInfo)>;
 
-/// Returns the tables that a sequence of edits leaves, and the last of each number.
-pub(super) fn replay_edits(edits: &[VersionEdit]) -> Result<(TableMap, VersionEdit), &'static str> {
-    let mut tables = BTreeMap::new();
-    let mut scalars = VersionEdit::default();
-    for edit in edits {
+/// What a sequence of edits leaves.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Edits {
+    /// The last of each number.
+    pub(super) scalars: VersionEdit,
+    /// The keyspaces there are.
+    pub(super) trees: BTreeMap<u32, ReplayedTree>,
+}
+
+/// What edits leave of a keyspace.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct ReplayedTree {
+    pub(super) name: String,
+    pub(super) flushed: SeqNum,
+    pub(super) tables: TableMap,
+}
+
+impl Edits {
+    /// Applies edits in order; the error says what is wrong with one.
+    pub(super) fn replay(edits: &[VersionEdit]) -> Result<Edits, &'static str> {
+        let mut replayed = Edits::default();
+        replayed.trees.insert(DEFAULT_KEYSPACE, ReplayedTree::default());
+        for edit in edits {
+            let scalars = &mut replayed.scalars;
+            scalars.next_file = edit.next_file.or(scalars.next_file);
+            scalars.last_seq = edit.last_seq.or(scalars.last_seq);
+            scalars.wal_lsn = edit.wal_lsn.or(scalars.wal_lsn);
+            scalars.next_keyspace = edit.next_keyspace.or(scalars.next_keyspace);
+            edit.trees.iter().try_for_each(|tree| replayed.apply(tree))?;
+        }
+        let next = replayed.scalars.next_keyspace.unwrap_or(DEFAULT_KEYSPACE + 1);
+        if replayed.trees.keys().any(|keyspace| *keyspace >= next) {
+            return Err("a keyspace has a number that is yet to be given");
+        }
+        Ok(replayed)
+    }
+
+    fn apply(&mut self, edit: &TreeEdit) -> Result<(), &'static str> {
+        if let Some(name) = &edit.created {
+            let tree = ReplayedTree { name: name.clone(), ..ReplayedTree::default() };
+            if self.trees.values().any(|tree| tree.name == *name) || self.trees.insert(edit.keyspace, tree).is_some() {
+                return Err("version edit creates a keyspace twice");
+            }
+        }
+        let tree = self.trees.get_mut(&edit.keyspace).ok_or("version edit of a keyspace that is not there")?;
         for (level, file_no) in &edit.removed {
-            match tables.remove(file_no) {
+            match tree.tables.remove(file_no) {
                 Some((at, _)) if at == *level => {}
                 _ => return Err("version edit removes a table that is not there"),
             }
         }
         for (level, info) in &edit.added {
-            if tables.insert(info.file_no, (*level, info.clone())).is_some() {
+            if tree.tables.insert(info.file_no, (*level, info.clone())).is_some() {
                 return Err("version edit adds a table twice");
             }
         }
-        scalars.next_file = edit.next_file.or(scalars.next_file);
-        scalars.last_seq = edit.last_seq.or(scalars.last_seq);
-        scalars.wal_lsn = edit.wal_lsn.or(scalars.wal_lsn);
+        tree.flushed = edit.flushed.unwrap_or(tree.flushed);
+        if edit.dropped {
+            if edit.keyspace == DEFAULT_KEYSPACE {
+                return Err("version edit drops the default keyspace");
+            }
+            self.trees.remove(&edit.keyspace);
+        }
+        Ok(())
     }
-    Ok((tables, scalars))
-}
-
-/// A full memtable on its way to a table.
-pub(super) struct Immutable {
-    pub(super) memtable: Arc<SkipList>,
-    /// Its entries lie in the log before this position, those of later memtables at or after it.
-    pub(super) wal_end: Lsn,
-    /// The last sequence number of its entries.
-    pub(super) last_seq: SeqNum,
 }
 
 /// Everything a reader looks into, newest first.

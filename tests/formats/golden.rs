@@ -1,6 +1,8 @@
-//! The golden files of each format version: what they hold, and that writing it again gives the same bytes.
+//! The golden files of the log's and the engine's first format version, and of the MANIFEST's second: what they hold, and that
+//! writing the current version again gives the same bytes.
 
 use super::fuzz::memory::MemoryEnv;
+use super::golden_log::v2;
 use super::{corpus, rewriting};
 use aidb::aof::names::segment_name;
 use aidb::aof::{Append, FrameKind, Log, LogOptions, Lsn};
@@ -11,7 +13,7 @@ use aidb::lsm::cache::BlockCache;
 use aidb::lsm::iter::InternalIterator;
 use aidb::lsm::manifest::format as manifest;
 use aidb::lsm::table::{Table, TableBuilder, TableInfo, TableOptions};
-use aidb::{Compression, DB, Options, WriteBatch};
+use aidb::{Compression, DB, KeyspaceOptions, Options, WriteBatch};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +24,12 @@ fn v1(name: &str) -> PathBuf {
 
 /// Compares `bytes` with the golden file `name`.
 fn same(name: &str, bytes: &[u8]) {
-    let golden = fs::read(v1(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    same_as(&v1(name), bytes);
+}
+
+fn same_as(golden: &Path, bytes: &[u8]) {
+    let name = golden.display();
+    let golden = fs::read(golden).unwrap_or_else(|error| panic!("{name}: {error}"));
     let differs = golden.iter().zip(bytes).position(|(golden, written)| golden != written);
     assert_eq!(differs, None, "{name} is written differently from this byte on");
     assert_eq!(golden.len(), bytes.len(), "{name} is written with another length");
@@ -37,7 +44,8 @@ pub(crate) fn write_all() {
     for (name, compression) in TABLES {
         write(name, &written_table(compression));
     }
-    write(MANIFEST, &written_manifest());
+    fs::create_dir_all(v2("")).unwrap();
+    fs::write(v2(MANIFEST), written_manifest()).unwrap();
     write("CURRENT", manifest::encode_current(3).as_bytes());
     write("wal_batch", &written_batch());
     write("command_records.txt", written_records().as_bytes());
@@ -163,32 +171,49 @@ fn manifest_edits() -> Vec<manifest::VersionEdit> {
         seq_min: SeqNum(1),
         seq_max: SeqNum(130),
     };
+    let default = manifest::TreeEdit::default;
     let first = manifest::VersionEdit {
         next_file: Some(4),
         last_seq: Some(SeqNum(0)),
         wal_lsn: Some(Lsn(0)),
+        trees: vec![manifest::TreeEdit { flushed: Some(SeqNum(0)), ..default() }],
         ..manifest::VersionEdit::default()
     };
+    let flushed =
+        manifest::TreeEdit { flushed: Some(SeqNum(130)), added: vec![(0, info(4)), (0, info(5))], ..default() };
     let flush = manifest::VersionEdit {
         next_file: Some(6),
         last_seq: Some(SeqNum(130)),
         wal_lsn: Some(Lsn(1 << 33)),
-        added: vec![(0, info(4)), (0, info(5))],
+        trees: vec![flushed],
         ..manifest::VersionEdit::default()
     };
-    let compaction = manifest::VersionEdit {
-        next_file: Some(7),
-        removed: vec![(0, 4), (0, 5)],
-        added: vec![(6, info(6))],
-        ..manifest::VersionEdit::default()
-    };
+    let compacted = manifest::TreeEdit { removed: vec![(0, 4), (0, 5)], added: vec![(6, info(6))], ..default() };
+    let compaction =
+        manifest::VersionEdit { next_file: Some(7), trees: vec![compacted], ..manifest::VersionEdit::default() };
     vec![first, flush, compaction]
+}
+
+/// What version 2 can say and version 1 could not.
+fn keyspace_edits() -> Vec<manifest::VersionEdit> {
+    let default = manifest::TreeEdit::default;
+    let created =
+        manifest::TreeEdit { keyspace: 300, created: Some("events".into()), flushed: Some(SeqNum(130)), ..default() };
+    let dropped = manifest::TreeEdit { keyspace: 300, dropped: true, ..default() };
+    vec![
+        manifest::VersionEdit {
+            next_keyspace: Some(301),
+            trees: vec![default(), created],
+            ..manifest::VersionEdit::default()
+        },
+        manifest::VersionEdit { trees: vec![dropped], ..manifest::VersionEdit::default() },
+    ]
 }
 
 fn written_manifest() -> Vec<u8> {
     let mut bytes = Vec::new();
     manifest::put_file_header(&mut bytes, 3);
-    for edit in manifest_edits() {
+    for edit in manifest_edits().into_iter().chain(keyspace_edits()) {
         let offset = bytes.len() as u64;
         manifest::put_record(&mut bytes, 3, offset, &edit);
     }
@@ -200,19 +225,22 @@ fn manifest_and_current() {
     if rewriting() {
         return;
     }
-    same(MANIFEST, &written_manifest());
+    same_as(&v2(MANIFEST), &written_manifest());
     same("CURRENT", manifest::encode_current(3).as_bytes());
     let bytes = fs::read(v1("MANIFEST-000003")).unwrap();
     assert_eq!(manifest::decode_file(&bytes, 3), Ok((manifest_edits(), bytes.len() as u64)));
+    let bytes = fs::read(v2(MANIFEST)).unwrap();
+    let edits = [manifest_edits(), keyspace_edits()].concat();
+    assert_eq!(manifest::decode_file(&bytes, 3), Ok((edits, bytes.len() as u64)));
     assert_eq!(manifest::decode_current(&fs::read(v1("CURRENT")).unwrap()), Ok(3));
 }
 
 const LONG: &[u8] = &[b'x'; 300];
 const OPERATIONS: [Operation<'_>; 4] = [
-    Operation { kind: ValueKind::Put, key: b"apple", value: b"red" },
-    Operation { kind: ValueKind::Delete, key: b"pear", value: b"" },
-    Operation { kind: ValueKind::Put, key: b"", value: b"" },
-    Operation { kind: ValueKind::Put, key: LONG, value: LONG },
+    Operation { keyspace: 0, kind: ValueKind::Put, key: b"apple", value: b"red" },
+    Operation { keyspace: 0, kind: ValueKind::Delete, key: b"pear", value: b"" },
+    Operation { keyspace: 0, kind: ValueKind::Put, key: b"", value: b"" },
+    Operation { keyspace: 0, kind: ValueKind::Put, key: LONG, value: LONG },
 ];
 
 fn written_batch() -> Vec<u8> {
@@ -285,9 +313,18 @@ fn records_and_keys_of_the_databases() {
 
 // --- a whole database ---------------------------------------------------------------------------------------------------
 
-/// Files of the golden database, in `corpus/formats/v1/database`.
+/// Files of the golden databases: of `corpus/formats/v1/database`, with a MANIFEST of version 1, and of `v2/database`.
 const DATABASE_FILES: &[&str] =
     &["000002.sst", "CURRENT", "MANIFEST-000001", "wal/00000000000000000001.log", "wal/00000000000000000002.spare"];
+
+const DATABASE_2_FILES: &[&str] = &[
+    "000002.sst",
+    "000003.sst",
+    "CURRENT",
+    "MANIFEST-000001",
+    "wal/00000000000000000001.log",
+    "wal/00000000000000000002.spare",
+];
 
 fn database_options() -> Options {
     Options { wal_segment_bytes: 8192, block_bytes: 256, background_threads: 1, ..Options::default() }
@@ -304,18 +341,28 @@ fn database_entries() -> Vec<(Vec<u8>, Vec<u8>)> {
     kept.map(|number| (database_key(number).into_bytes(), value(number).into_bytes())).collect()
 }
 
+/// What its keyspace holds in version 2: the first five from a table, the rest in the log.
+fn keyspace_entries() -> Vec<(Vec<u8>, Vec<u8>)> {
+    (0..10).map(|number| (database_key(number).into_bytes(), format!("event {number}").into_bytes())).collect()
+}
+
 fn write_database() {
-    let dir = v1("database");
+    let dir = v2("database");
     let _ = fs::remove_dir_all(&dir);
     let db = DB::open(&dir, database_options()).unwrap();
     let mut batch = WriteBatch::new();
     (0..100).for_each(|number| batch.put(database_key(number), format!("value {number}")));
     db.write(batch).unwrap();
+    let events = db.keyspace("events", KeyspaceOptions::default()).unwrap();
+    let entries = keyspace_entries();
+    let (old, new) = entries.split_at(5);
+    old.iter().for_each(|(key, value)| drop(events.put(key, value).unwrap()));
     db.flush().unwrap();
+    new.iter().for_each(|(key, value)| drop(events.put(key, value).unwrap()));
     (50..60).for_each(|number| db.delete(database_key(number)).unwrap());
     (0..10).for_each(|number| db.put(database_key(number), format!("newer {number}")).unwrap());
     db.close().unwrap();
-    drop(db);
+    drop((events, db));
     let _ = fs::remove_file(dir.join("LOCK"));
     let _ = fs::remove_file(dir.join("wal/00000000000000000001.spare"));
 }
@@ -337,23 +384,44 @@ fn copy(from: &Path, to: &Path) -> Vec<String> {
     names
 }
 
-#[test]
-fn database() {
-    if rewriting() {
-        return;
-    }
+fn read(iter: aidb::lsm::DbIterator) -> Vec<(Vec<u8>, Vec<u8>)> {
+    iter.map(|entry| entry.map(|entry| (entry.key, entry.value.into_vec())).unwrap()).collect()
+}
+
+/// Opens a copy of a golden database, reads it, writes to it, compacts it and opens it again.
+fn open_golden(golden: &Path, files: &[&str], events: &[(Vec<u8>, Vec<u8>)]) {
     let dir = tempfile::tempdir().unwrap();
-    let names = copy(&v1("database"), dir.path());
-    assert_eq!(names, DATABASE_FILES);
-    let db = DB::open(dir.path(), Options { create_if_missing: false, ..database_options() }).unwrap();
-    let entries: Vec<_> =
-        db.iter().map(|entry| entry.map(|entry| (entry.key, entry.value.into_vec())).unwrap()).collect();
-    assert_eq!(entries, database_entries());
+    assert_eq!(copy(golden, dir.path()), files);
+    let open = || DB::open(dir.path(), Options { create_if_missing: false, ..database_options() }).unwrap();
+    let db = open();
+    assert_eq!(read(db.iter()), database_entries());
     for (key, value) in database_entries() {
         assert_eq!(db.get(key).unwrap().unwrap(), value);
     }
+    assert_eq!(db.keyspaces().len(), usize::from(!events.is_empty()));
+    let keyspace = db.keyspace("events", KeyspaceOptions::default()).unwrap();
+    assert_eq!(read(keyspace.iter()), events);
     let report = db.validate_integrity().unwrap();
     assert!(report.is_sound(), "{report}");
     assert!(report.tables >= 1, "the golden database has a table");
+    db.put("key999", "new").unwrap();
+    db.force_compaction().unwrap();
+    db.put("key999", "newest").unwrap();
     db.close().unwrap();
+    drop((keyspace, db));
+    let db = open();
+    let mut entries = database_entries();
+    entries.push((b"key999".to_vec(), b"newest".to_vec()));
+    assert_eq!(read(db.iter()), entries);
+    let report = db.validate_integrity().unwrap();
+    assert!(report.is_sound(), "{report}");
+}
+
+#[test]
+fn databases_of_every_version() {
+    if rewriting() {
+        return;
+    }
+    open_golden(&v1("database"), DATABASE_FILES, &[]);
+    open_golden(&v2("database"), DATABASE_2_FILES, &keyspace_entries());
 }

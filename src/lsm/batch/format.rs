@@ -4,7 +4,8 @@
 //!
 //! | size | field |
 //! |---|---|
-//! | 1 | kind: 0 delete, 1 put; others are reserved and refused |
+//! | 1 | bits 0 to 6, kind: 0 delete, 1 put; others are reserved and refused. Bit 7: a keyspace follows, else it is 0 |
+//! | varint | number of the keyspace, at least 1 (with bit 7 only) |
 //! | varint | key length, at most 65,535 |
 //! | ... | key |
 //! | varint | value length (put only), at most 1 GiB |
@@ -23,7 +24,7 @@
 //!
 //! Example: `put("k", "v")` as commit 7 is `07 00 00 00 00 00 00 00  01 00 00 00  01 01 6b 01 76`.
 
-use crate::base::coding::{Decoder, put_slice};
+use crate::base::coding::{Decoder, put_slice, put_varint};
 use crate::base::key::{SeqNum, ValueKind};
 use crate::base::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
@@ -31,9 +32,14 @@ use crate::base::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub const RECORD_HEADER_BYTES: usize = 12;
 const _: () = assert!(RECORD_HEADER_BYTES == size_of::<u64>() + size_of::<u32>());
 
+/// Says that the number of a keyspace follows the kind.
+const KEYSPACE_FOLLOWS: u8 = 0x80;
+
 /// One operation of a batch; the value of a delete is empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Operation<'a> {
+    /// Number of the keyspace, 0 for the default one.
+    pub keyspace: u32,
     /// What it does to the key.
     pub kind: ValueKind,
     /// The key.
@@ -45,7 +51,12 @@ pub struct Operation<'a> {
 /// Appends one operation.
 #[inline]
 pub fn put_operation(out: &mut Vec<u8>, operation: Operation<'_>) {
-    out.push(operation.kind as u8);
+    if operation.keyspace == 0 {
+        out.push(operation.kind as u8);
+    } else {
+        out.push(operation.kind as u8 | KEYSPACE_FOLLOWS);
+        put_varint(out, operation.keyspace.into());
+    }
     put_slice(out, operation.key);
     if operation.kind == ValueKind::Put {
         put_slice(out, operation.value);
@@ -116,7 +127,9 @@ impl<'a> Operations<'a> {
 
     #[inline]
     fn decode(&mut self) -> Result<Operation<'a>, &'static str> {
-        let kind = self.rest.u8().and_then(ValueKind::from_u8).ok_or("operation of an unknown kind")?;
+        let first = self.rest.u8().ok_or("operation without a kind")?;
+        let kind = ValueKind::from_u8(first & !KEYSPACE_FOLLOWS).ok_or("operation of an unknown kind")?;
+        let keyspace = if first & KEYSPACE_FOLLOWS == 0 { 0 } else { self.decode_keyspace()? };
         let key = self.rest.slice().ok_or("operation with its key cut short")?;
         let value = match kind {
             ValueKind::Delete => &[],
@@ -125,7 +138,12 @@ impl<'a> Operations<'a> {
         if key.len() > KEY_BYTES_MAX || value.len() > VALUE_BYTES_MAX {
             return Err("operation with a key or value over its limit");
         }
-        Ok(Operation { kind, key, value })
+        Ok(Operation { keyspace, kind, key, value })
+    }
+
+    fn decode_keyspace(&mut self) -> Result<u32, &'static str> {
+        let number = self.rest.varint().and_then(|number| u32::try_from(number).ok());
+        number.filter(|number| *number > 0).ok_or("operation with the number of its keyspace out of range")
     }
 }
 
@@ -151,7 +169,7 @@ mod tests {
     #[test]
     fn worked_example() {
         let mut bytes = record_header(SeqNum(7), 1).to_vec();
-        put_operation(&mut bytes, Operation { kind: ValueKind::Put, key: b"k", value: b"v" });
+        put_operation(&mut bytes, Operation { keyspace: 0, kind: ValueKind::Put, key: b"k", value: b"v" });
         assert_eq!(bytes, b"\x07\0\0\0\0\0\0\0\x01\0\0\0\x01\x01k\x01v");
         let record = decode_record(&bytes).unwrap();
         assert_eq!((record.first, record.count), (SeqNum(7), 1));
@@ -161,12 +179,13 @@ mod tests {
     #[test]
     fn every_truncation_is_refused() {
         let mut bytes = record_header(SeqNum(7), 2).to_vec();
-        put_operation(&mut bytes, Operation { kind: ValueKind::Put, key: b"k", value: b"v" });
-        put_operation(&mut bytes, Operation { kind: ValueKind::Delete, key: b"k2", value: b"" });
+        put_operation(&mut bytes, Operation { keyspace: 300, kind: ValueKind::Put, key: b"k", value: b"v" });
+        put_operation(&mut bytes, Operation { keyspace: 0, kind: ValueKind::Delete, key: b"k2", value: b"" });
         for len in 0..bytes.len() {
             assert!(decode_record(&bytes[..len]).is_err(), "length {len}");
         }
-        decode_record(&bytes).unwrap();
+        let operations: Vec<_> = decode_record(&bytes).unwrap().operations().map(Result::unwrap).collect();
+        assert_eq!(operations.iter().map(|operation| operation.keyspace).collect::<Vec<_>>(), [300, 0]);
     }
 
     proptest! {

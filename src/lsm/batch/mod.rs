@@ -10,6 +10,10 @@ use self::format::{Operation, Operations, RECORD_HEADER_BYTES, put_operation};
 use crate::base::key::ValueKind;
 use crate::base::limits::{BATCH_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::base::{Error, Result};
+use crate::env::Env;
+use crate::lsm::keyspace::Keyspace;
+use crate::lsm::tree::DEFAULT_KEYSPACE;
+use std::sync::Arc;
 
 /// Puts and deletes that become visible and durable together.
 ///
@@ -26,6 +30,9 @@ pub struct WriteBatch {
     operations: Vec<u8>,
     count: u32,
     refused: Option<Error>,
+    /// The engine whose keyspaces it writes to, beside the default one, and their numbers.
+    engine: Option<Arc<()>>,
+    keyspaces: Vec<u32>,
 }
 
 impl WriteBatch {
@@ -41,12 +48,43 @@ impl WriteBatch {
 
     /// Sets `key` to `value`.
     pub fn put(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
-        self.push(Operation { kind: ValueKind::Put, key: key.as_ref(), value: value.as_ref() });
+        self.push(Operation { keyspace: 0, kind: ValueKind::Put, key: key.as_ref(), value: value.as_ref() });
     }
 
     /// Removes `key`, whether it exists or not.
     pub fn delete(&mut self, key: impl AsRef<[u8]>) {
-        self.push(Operation { kind: ValueKind::Delete, key: key.as_ref(), value: &[] });
+        self.push(Operation { keyspace: 0, kind: ValueKind::Delete, key: key.as_ref(), value: &[] });
+    }
+
+    /// Sets `key` to `value` in `keyspace`.
+    pub fn put_in<E: Env>(&mut self, keyspace: &Keyspace<E>, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        let (key, value) = (key.as_ref(), value.as_ref());
+        self.push_in(keyspace, Operation { keyspace: keyspace.id(), kind: ValueKind::Put, key, value });
+    }
+
+    /// Removes `key` in `keyspace`, whether it exists or not.
+    pub fn delete_in<E: Env>(&mut self, keyspace: &Keyspace<E>, key: impl AsRef<[u8]>) {
+        let key = key.as_ref();
+        self.push_in(keyspace, Operation { keyspace: keyspace.id(), kind: ValueKind::Delete, key, value: &[] });
+    }
+
+    fn push_in<E: Env>(&mut self, keyspace: &Keyspace<E>, operation: Operation<'_>) {
+        self.join(keyspace.identity(), &[keyspace.id()]);
+        self.push(operation);
+    }
+
+    /// Notes that operations go to `keyspaces` of `engine`; those of two engines cannot commit together.
+    fn join(&mut self, engine: &Arc<()>, keyspaces: &[u32]) {
+        if !Arc::ptr_eq(self.engine.get_or_insert_with(|| Arc::clone(engine)), engine) {
+            let error = Error::invalid_argument("a batch with keyspaces of two engines");
+            self.refused.get_or_insert(error);
+            return;
+        }
+        for keyspace in keyspaces {
+            if *keyspace != DEFAULT_KEYSPACE && !self.keyspaces.contains(keyspace) {
+                self.keyspaces.push(*keyspace);
+            }
+        }
     }
 
     #[inline]
@@ -74,9 +112,22 @@ impl WriteBatch {
         self.refused.get_or_insert(error);
     }
 
-    /// Fails if an operation was over a limit.
-    pub(super) fn check(&self) -> Result<()> {
-        self.refused.clone().map_or(Ok(()), Err)
+    /// Fails if an operation was over a limit or is meant for another engine than `engine`.
+    pub(super) fn check(&self, engine: &Arc<()>) -> Result<()> {
+        if let Some(error) = &self.refused {
+            return Err(error.clone());
+        }
+        match &self.engine {
+            Some(meant) if !Arc::ptr_eq(meant, engine) => {
+                Err(Error::invalid_argument("a batch with keyspaces of another engine"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the numbers of the keyspaces it writes to, beside the default one.
+    pub(super) fn keyspaces(&self) -> &[u32] {
+        &self.keyspaces
     }
 
     /// Returns the number of operations.
@@ -99,10 +150,15 @@ impl WriteBatch {
         self.operations.clear();
         self.count = 0;
         self.refused = None;
+        self.engine = None;
+        self.keyspaces.clear();
     }
 
     /// Adds the operations of `other` after those of this batch.
     pub fn append(&mut self, other: &WriteBatch) {
+        if let Some(engine) = &other.engine {
+            self.join(engine, &other.keyspaces);
+        }
         for operation in other.iter() {
             self.push(operation);
         }
@@ -124,8 +180,8 @@ impl WriteBatch {
 
 /// Most bytes of operations: a log record adds its header.
 const BYTES_MAX: usize = BATCH_BYTES_MAX - RECORD_HEADER_BYTES;
-/// Kind byte and two varint lengths.
-const OPERATION_OVERHEAD_BYTES_MAX: usize = 1 + 3 + 5;
+/// Kind byte, number of the keyspace and two lengths.
+const OPERATION_OVERHEAD_BYTES_MAX: usize = 1 + 5 + 3 + 5;
 
 #[cfg(test)]
 mod tests {
@@ -149,10 +205,10 @@ mod tests {
     fn oversized_key_is_refused_by_check_until_cleared() {
         let mut batch = WriteBatch::new();
         batch.put(vec![0; KEY_BYTES_MAX + 1], "v");
-        assert_eq!(batch.check().unwrap_err().kind(), &crate::ErrorKind::InvalidArgument);
+        assert_eq!(batch.check(&Arc::default()).unwrap_err().kind(), &crate::ErrorKind::InvalidArgument);
         batch.clear();
-        batch.check().unwrap();
+        batch.check(&Arc::default()).unwrap();
         batch.put(vec![0; KEY_BYTES_MAX], "v");
-        batch.check().unwrap();
+        batch.check(&Arc::default()).unwrap();
     }
 }

@@ -3,19 +3,20 @@
 //! Runs on the caller's thread while the background compactions are held off. Afterwards every key lies in one level, and
 //! a tombstone or hidden version only where a snapshot still needs it. The last level's tables are rewritten only if they hold tombstones.
 
-use super::picker::{self, Compaction};
+use super::picker::{self, Compaction, Of};
 use crate::base::Result;
 use crate::env::{Env, EnvCondvar};
 use crate::lsm::state::Core;
+use crate::lsm::tree::Tree;
 use crate::lsm::version::Version;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl<E: Env> Core<E> {
-    /// Compacts every table that is there now.
-    pub(in crate::lsm) fn compact_all(&self) -> Result<()> {
+    /// Compacts every table of `trees` that is there now.
+    pub(in crate::lsm) fn compact_all(&self, trees: &[Arc<Tree<E>>]) -> Result<()> {
         self.hold_off()?;
-        let result = self.compact_levels();
+        let result = trees.iter().try_for_each(|tree| self.compact_levels(tree));
         self.purge_obsolete();
         let mut state = self.state.lock();
         state.manual = false;
@@ -43,33 +44,38 @@ impl<E: Env> Core<E> {
         Ok(())
     }
 
-    fn compact_levels(&self) -> Result<()> {
+    fn compact_levels(&self, tree: &Arc<Tree<E>>) -> Result<()> {
         let deepest = |version: &Version<E>| version.tables().map(|(level, _)| level).max();
-        let Some(last) = deepest(&self.current().version) else { return Ok(()) };
+        let Some(last) = deepest(&tree.current().version) else { return Ok(()) };
         let last = last.max(1);
         for level in 0..last {
             let pick = |version: &Arc<Version<E>>| {
-                let picked = picker::whole_level(version, &self.options, level, &BTreeSet::new())?;
+                let of = Of { tree, version, options: tree.options() };
+                let picked = picker::whole_level(&of, level, &BTreeSet::new())?;
                 Some(Compaction { movable: false, ..picked })
             };
-            self.compact_picked(pick)?;
+            self.compact_picked(tree, pick)?;
         }
-        let version = Arc::clone(&self.current().version);
+        let version = Arc::clone(&tree.current().version);
         let dirty = version.levels()[last].iter().filter(|table| table.info().tombstones > 0);
         for table in dirty {
-            self.compact_picked(|version| {
-                let upper = vec![Arc::clone(table)];
-                let version = Arc::clone(version);
-                Some(Compaction { level: last, output_level: last, upper, lower: Vec::new(), version, movable: false })
+            self.compact_picked(tree, |version| {
+                let (upper, lower) = (vec![Arc::clone(table)], Vec::new());
+                let (tree, version) = (Arc::clone(tree), Arc::clone(version));
+                Some(Compaction { tree, level: last, output_level: last, upper, lower, version, movable: false })
             })?;
         }
         Ok(())
     }
 
-    fn compact_picked(&self, pick: impl FnOnce(&Arc<Version<E>>) -> Option<Compaction<E>>) -> Result<()> {
+    fn compact_picked(
+        &self,
+        tree: &Tree<E>,
+        pick: impl FnOnce(&Arc<Version<E>>) -> Option<Compaction<E>>,
+    ) -> Result<()> {
         self.check_running()?;
         let mut state = self.state.lock();
-        let Some(compaction) = pick(&state.version) else { return Ok(()) };
+        let Some(compaction) = state.trees.get(&tree.id).and_then(|of| pick(&of.version)) else { return Ok(()) };
         self.occupy(&mut state, &compaction);
         drop(state);
         let result = self.compact(&compaction);

@@ -12,8 +12,8 @@ use crate::base::{Error, Result};
 use crate::env::{Disk, Env};
 use crate::lsm::files::table_path;
 use crate::lsm::iter::{InternalIterator, MergingIterator};
-use crate::lsm::manifest::format::VersionEdit;
-use crate::lsm::state::Core;
+use crate::lsm::options::Options;
+use crate::lsm::state::{Change, Core};
 use crate::lsm::table::{Table, TableBuilder, TableOptions};
 use crate::lsm::version::LevelIterator;
 use std::sync::Arc;
@@ -27,10 +27,13 @@ impl<E: Env> Core<E> {
         let removed: Vec<(usize, u64)> =
             compaction.inputs().map(|(level, table)| (level, table.info().file_no)).collect();
         if compaction.movable {
-            let moved = compaction.upper.iter().map(|table| (compaction.output_level, Arc::clone(table))).collect();
-            self.env.reached("lsm.compaction_move");
-            self.counters.compaction_moves.add(1);
-            return self.install(VersionEdit { removed, ..VersionEdit::default() }, moved, |_| {});
+            let added = compaction.upper.iter().map(|table| (compaction.output_level, Arc::clone(table))).collect();
+            let change = Change { tree: Arc::clone(&compaction.tree), removed, added, flushed: None };
+            if self.install(change, |_| {})? {
+                self.env.reached("lsm.compaction_move");
+                self.counters.compaction_moves.add(1);
+            }
+            return Ok(());
         }
         let mut outputs = Outputs::new(self, compaction);
         let written = outputs.write().and_then(|()| self.sync_dir());
@@ -45,9 +48,10 @@ impl<E: Env> Core<E> {
         let added = done.into_iter().map(|table| (compaction.output_level, table)).collect();
         let obsolete: Vec<_> = compaction.inputs().map(|(_, table)| Arc::clone(table)).collect();
         // If this fails the MANIFEST may name the outputs all the same: neither they nor the inputs are removed.
-        self.install(VersionEdit { removed, ..VersionEdit::default() }, added, |state| {
-            state.obsolete.extend(obsolete);
-        })?;
+        let change = Change { tree: Arc::clone(&compaction.tree), removed, added, flushed: None };
+        if !self.install(change, |state| state.obsolete.extend(obsolete))? {
+            return Ok(());
+        }
         self.counters.compactions.add(1);
         self.counters.compaction_bytes_read.add(read);
         self.counters.compaction_bytes_written.add(bytes);
@@ -60,6 +64,7 @@ impl<E: Env> Core<E> {
 struct Outputs<'a, E: Env> {
     core: &'a Core<E>,
     compaction: &'a Compaction<E>,
+    options: Arc<Options>,
     builder: Option<TableBuilder<E>>,
     /// The first key of the table being written.
     first_key: Vec<u8>,
@@ -70,7 +75,8 @@ struct Outputs<'a, E: Env> {
 impl<'a, E: Env> Outputs<'a, E> {
     fn new(core: &'a Core<E>, compaction: &'a Compaction<E>) -> Outputs<'a, E> {
         let (first_key, done, numbers) = (Vec::new(), Vec::new(), Vec::new());
-        Outputs { core, compaction, builder: None, first_key, done, numbers }
+        let options = compaction.tree.options();
+        Outputs { core, compaction, options, builder: None, first_key, done, numbers }
     }
 
     fn merged(&self) -> MergingIterator {
@@ -136,9 +142,9 @@ impl<'a, E: Env> Outputs<'a, E> {
             let number = core.allocate_number();
             self.numbers.push(number);
             let options = TableOptions {
-                block_bytes: core.options.block_bytes,
-                compression: compression(&core.options, self.compaction.output_level),
-                filter_bits_per_key: core.options.filter_bits_per_key,
+                block_bytes: self.options.block_bytes,
+                compression: compression(&self.options, self.compaction.output_level),
+                filter_bits_per_key: self.options.filter_bits_per_key,
             };
             let path = table_path(&core.dir, number);
             self.builder = Some(TableBuilder::create(&core.env, &path, number, options)?);
@@ -151,7 +157,7 @@ impl<'a, E: Env> Outputs<'a, E> {
     /// Ends the table being written if it is large enough, or would overlap too much behind it, with a new `key`.
     fn cut_before(&mut self, key: &[u8]) -> Result<()> {
         let Some(builder) = &self.builder else { return Ok(()) };
-        let options = &self.core.options;
+        let options = &self.options;
         let full = builder.estimated_bytes() >= options.table_bytes;
         if full || self.overlaps_too_much(builder, key) {
             self.finish_table()?;
@@ -164,8 +170,8 @@ impl<'a, E: Env> Outputs<'a, E> {
         if !builder.entries().is_multiple_of(64) {
             return false;
         }
-        let options = &self.core.options;
-        self.compaction.grandparent_bytes(&self.first_key, key) > Compaction::<E>::grandparent_bytes_max(options)
+        let max = Compaction::<E>::grandparent_bytes_max(&self.options);
+        self.compaction.grandparent_bytes(&self.first_key, key) > max
     }
 
     fn finish_table(&mut self) -> Result<()> {

@@ -14,6 +14,7 @@
 use crate::env::Env;
 use crate::lsm::options::Options;
 use crate::lsm::table::{Compression, Table};
+use crate::lsm::tree::{Tree, TreeState};
 use crate::lsm::version::Version;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ const GRANDPARENT_OVERLAP_MAX: u64 = 10;
 
 /// One unit of work: rewrite or move `upper` and `lower` into `output_level`.
 pub(in crate::lsm) struct Compaction<E: Env> {
+    pub(in crate::lsm) tree: Arc<Tree<E>>,
     pub(in crate::lsm) level: usize,
     pub(in crate::lsm) output_level: usize,
     /// Inputs of `level`.
@@ -81,39 +83,47 @@ pub(in crate::lsm) fn debt_bytes<E: Env>(version: &Version<E>, options: &Options
     below.map(|level| bytes(&version.levels()[level]).saturating_sub(options.level_bytes_max(level))).sum()
 }
 
-/// Picks the most urgent compaction whose inputs are all free.
-pub(in crate::lsm) fn pick<E: Env>(
-    version: &Arc<Version<E>>,
-    options: &Options,
+/// Picks the most urgent compaction of any tree whose inputs are all free.
+pub(in crate::lsm) fn pick<'a, E: Env>(
+    trees: impl Iterator<Item = &'a TreeState<E>>,
     busy: &BTreeSet<u64>,
 ) -> Option<Compaction<E>> {
-    let mut levels: Vec<(f64, usize)> =
-        (0..version.levels().len() - 1).map(|level| (score(version, options, level), level)).collect();
-    levels.retain(|(score, _)| *score >= 1.0);
+    let mut levels: Vec<(f64, usize, Of<'a, E>)> = Vec::new();
+    for tree in trees {
+        let of = Of { tree: &tree.tree, version: &tree.version, options: tree.tree.options() };
+        for level in 0..of.version.levels().len() - 1 {
+            levels.push((score(of.version, &of.options, level), level, of.clone()));
+        }
+    }
+    levels.retain(|(score, ..)| *score >= 1.0);
+    // Stable: among equals the upper level and the older keyspace win.
     levels.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    levels.into_iter().find_map(|(_, level)| match level {
-        0 => whole_level(version, options, 0, busy),
-        _ => one_table(version, options, level, busy),
+    levels.into_iter().find_map(|(_, level, of)| match level {
+        0 => whole_level(&of, 0, busy),
+        _ => one_table(&of, level, busy),
     })
 }
 
-/// Takes every table of `level` and what it overlaps in the next one.
-pub(in crate::lsm) fn whole_level<E: Env>(
-    version: &Arc<Version<E>>,
-    options: &Options,
-    level: usize,
-    busy: &BTreeSet<u64>,
-) -> Option<Compaction<E>> {
-    let upper = version.levels()[level].clone();
-    build(version, options, level, upper, busy)
+/// A tree as it is now.
+pub(in crate::lsm) struct Of<'a, E: Env> {
+    pub(in crate::lsm) tree: &'a Arc<Tree<E>>,
+    pub(in crate::lsm) version: &'a Arc<Version<E>>,
+    pub(in crate::lsm) options: Arc<Options>,
 }
 
-fn one_table<E: Env>(
-    version: &Arc<Version<E>>,
-    options: &Options,
-    level: usize,
-    busy: &BTreeSet<u64>,
-) -> Option<Compaction<E>> {
+impl<E: Env> Clone for Of<'_, E> {
+    fn clone(&self) -> Self {
+        Of { tree: self.tree, version: self.version, options: Arc::clone(&self.options) }
+    }
+}
+
+/// Takes every table of `level` and what it overlaps in the next one.
+pub(in crate::lsm) fn whole_level<E: Env>(of: &Of<'_, E>, level: usize, busy: &BTreeSet<u64>) -> Option<Compaction<E>> {
+    build(of, level, of.version.levels()[level].clone(), busy)
+}
+
+fn one_table<E: Env>(of: &Of<'_, E>, level: usize, busy: &BTreeSet<u64>) -> Option<Compaction<E>> {
+    let version = of.version;
     let ratio = |table: &Arc<Table<E>>| {
         let info = table.info();
         let dragged = bytes(version.overlapping(level + 1, &info.smallest.0, &info.largest.0));
@@ -123,16 +133,16 @@ fn one_table<E: Env>(
         version.levels()[level].iter().map(|table| (ratio(table), table)).collect();
     // Stable: among equals the first key wins.
     candidates.sort_by(|a, b| a.0.total_cmp(&b.0));
-    candidates.into_iter().find_map(|(_, table)| build(version, options, level, vec![Arc::clone(table)], busy))
+    candidates.into_iter().find_map(|(_, table)| build(of, level, vec![Arc::clone(table)], busy))
 }
 
 fn build<E: Env>(
-    version: &Arc<Version<E>>,
-    options: &Options,
+    of: &Of<'_, E>,
     level: usize,
     upper: Vec<Arc<Table<E>>>,
     busy: &BTreeSet<u64>,
 ) -> Option<Compaction<E>> {
+    let (version, options) = (of.version, &*of.options);
     let smallest = upper.iter().map(|table| &table.info().smallest.0).min()?;
     let largest = upper.iter().map(|table| &table.info().largest.0).max()?;
     let output_level = level + 1;
@@ -142,7 +152,8 @@ fn build<E: Env>(
         return None;
     }
     let movable = lower.is_empty() && disjoint(&upper) && !changes_compression(options, level);
-    let compaction = Compaction { level, output_level, upper, lower, version: Arc::clone(version), movable };
+    let (tree, version) = (Arc::clone(of.tree), Arc::clone(version));
+    let compaction = Compaction { tree, level, output_level, upper, lower, version, movable };
     let overlap =
         |table: &Arc<Table<E>>| compaction.grandparent_bytes(&table.info().smallest.0, &table.info().largest.0);
     let movable = movable

@@ -5,7 +5,7 @@
 //! | offset | size | header |
 //! |---|---|---|
 //! | 0 | 8 | magic `AIDBMANI` |
-//! | 8 | 4 | format version, 1 |
+//! | 8 | 4 | format version, 2 |
 //! | 12 | 4 | CRC-32 over (file number, bytes 0..12) |
 //!
 //! | offset | size | record |
@@ -29,8 +29,14 @@
 //! | 3 | log position from which replay is needed: v |
 //! | 4 | table removed: level v, file number v |
 //! | 5 | table added: level v, file number v, file bytes v, entries v, tombstones v, raw bytes v, smallest key slice, its tag u64, largest key slice, its tag u64, smallest sequence number v, largest v |
+//! | 6 | the keyspace that the fields 4, 5 and 7 to 9 behind it are about, 0 if there is none: v |
+//! | 7 | keyspace created: its name, 1 to 255 bytes of UTF-8, a slice |
+//! | 8 | keyspace dropped, with its tables |
+//! | 9 | last sequence number that the keyspace's tables hold all before: v |
+//! | 10 | number of the next keyspace: v |
 //!
-//! Other tags are refused. It evolves by new tags under a new format version.
+//! Other tags are refused. Version 1 has the fields 1 to 5, and what field 2 says holds for keyspace 0 as field 9; it is read
+//! forever. It evolves by new tags under a new format version.
 //!
 //! `CURRENT` is one line, `MANIFEST-NNNNNN cccccccc\n`: the name, then its CRC-32 in hexadecimal.
 
@@ -38,12 +44,14 @@ use crate::aof::Lsn;
 use crate::base::checksum::crc32;
 use crate::base::coding::{Decoder, get_u32, put_slice, put_u32, put_u64, put_varint};
 use crate::base::key::{SeqNum, Tag};
-use crate::base::limits::KEY_BYTES_MAX;
+use crate::base::limits::{KEY_BYTES_MAX, KEYSPACE_NAME_BYTES_MAX};
 use crate::lsm::files::{manifest_name, parse_number};
 use crate::lsm::table::TableInfo;
 
 const MAGIC: &[u8; 8] = b"AIDBMANI";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The version without keyspaces.
+const VERSION_1: u32 = 1;
 /// Bytes of the file header.
 pub const FILE_HEADER_BYTES: usize = 16;
 /// Bytes of a record header.
@@ -62,6 +70,23 @@ pub struct VersionEdit {
     pub last_seq: Option<SeqNum>,
     /// Commits after `last_seq` lie in the log from here on.
     pub wal_lsn: Option<Lsn>,
+    /// No keyspace has this number or a larger one.
+    pub next_keyspace: Option<u32>,
+    /// What changes in the keyspaces.
+    pub trees: Vec<TreeEdit>,
+}
+
+/// A change of one keyspace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TreeEdit {
+    /// Its number.
+    pub keyspace: u32,
+    /// The name it is created under.
+    pub created: Option<String>,
+    /// It is gone, and its tables.
+    pub dropped: bool,
+    /// Its tables hold every one of its commits up to this one.
+    pub flushed: Option<SeqNum>,
     /// Tables removed: level and file number.
     pub removed: Vec<(usize, u64)>,
     /// Tables added, with their level.
@@ -71,12 +96,84 @@ pub struct VersionEdit {
 impl VersionEdit {
     /// Appends the encoded edit.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let scalars = [(1, self.next_file), (2, self.last_seq.map(|seq| seq.0)), (3, self.wal_lsn.map(|lsn| lsn.0))];
+        let scalars = [
+            (1, self.next_file),
+            (2, self.last_seq.map(|seq| seq.0)),
+            (3, self.wal_lsn.map(|lsn| lsn.0)),
+            (10, self.next_keyspace.map(u64::from)),
+        ];
         for (tag, value) in scalars {
             if let Some(value) = value {
                 out.push(tag);
                 put_varint(out, value);
             }
+        }
+        for (at, tree) in self.trees.iter().enumerate() {
+            tree.encode(out, at == 0);
+        }
+    }
+
+    /// Decodes a whole payload; the error says what is wrong.
+    pub fn decode(bytes: &[u8]) -> Result<VersionEdit, &'static str> {
+        let mut edit = VersionEdit::default();
+        let mut decoder = Decoder::new(bytes);
+        while let Some(tag) = decoder.u8() {
+            let known = match tag {
+                1 => decoder.varint().map(|number| edit.next_file = Some(number)),
+                2 => decode_seq(&mut decoder).map(|seq| edit.last_seq = Some(seq)),
+                3 => decoder.varint().map(|lsn| edit.wal_lsn = Some(Lsn(lsn))),
+                4 => decode_removed(&mut decoder).map(|removed| edit.tree().removed.push(removed)),
+                5 => decode_added(&mut decoder).map(|added| edit.tree().added.push(added)),
+                6 => decode_keyspace(&mut decoder)
+                    .map(|keyspace| edit.trees.push(TreeEdit { keyspace, ..TreeEdit::default() })),
+                7 => decode_name(&mut decoder).map(|name| edit.tree().created = Some(name)),
+                8 => {
+                    edit.tree().dropped = true;
+                    Some(())
+                }
+                9 => decode_seq(&mut decoder).map(|seq| edit.tree().flushed = Some(seq)),
+                10 => decode_keyspace(&mut decoder).map(|number| edit.next_keyspace = Some(number)),
+                _ => return Err("version edit with an unknown field"),
+            };
+            known.ok_or("version edit with a malformed field")?;
+        }
+        Ok(edit)
+    }
+
+    /// Returns the keyspace that the field being read is about.
+    fn tree(&mut self) -> &mut TreeEdit {
+        if self.trees.is_empty() {
+            self.trees.push(TreeEdit::default());
+        }
+        self.trees.last_mut().expect("pushed above")
+    }
+
+    /// Says what an edit of version 1 means for the only keyspace.
+    fn upgrade(mut self) -> VersionEdit {
+        if self.last_seq.is_some() {
+            self.tree().flushed = self.last_seq;
+        }
+        self
+    }
+}
+
+impl TreeEdit {
+    fn encode(&self, out: &mut Vec<u8>, first: bool) {
+        // Field 6 is left out where a reader takes it for granted.
+        if !first || self.keyspace != 0 || *self == TreeEdit::default() {
+            out.push(6);
+            put_varint(out, self.keyspace.into());
+        }
+        if let Some(name) = &self.created {
+            out.push(7);
+            put_slice(out, name.as_bytes());
+        }
+        if self.dropped {
+            out.push(8);
+        }
+        if let Some(seq) = self.flushed {
+            out.push(9);
+            put_varint(out, seq.0);
         }
         for (level, file_no) in &self.removed {
             out.push(4);
@@ -97,24 +194,15 @@ impl VersionEdit {
             put_varint(out, info.seq_max.0);
         }
     }
+}
 
-    /// Decodes a whole payload; the error says what is wrong.
-    pub fn decode(bytes: &[u8]) -> Result<VersionEdit, &'static str> {
-        let mut edit = VersionEdit::default();
-        let mut decoder = Decoder::new(bytes);
-        while let Some(tag) = decoder.u8() {
-            let known = match tag {
-                1 => decoder.varint().map(|number| edit.next_file = Some(number)),
-                2 => decode_seq(&mut decoder).map(|seq| edit.last_seq = Some(seq)),
-                3 => decoder.varint().map(|lsn| edit.wal_lsn = Some(Lsn(lsn))),
-                4 => decode_removed(&mut decoder).map(|removed| edit.removed.push(removed)),
-                5 => decode_added(&mut decoder).map(|added| edit.added.push(added)),
-                _ => return Err("version edit with an unknown field"),
-            };
-            known.ok_or("version edit with a malformed field")?;
-        }
-        Ok(edit)
-    }
+fn decode_keyspace(decoder: &mut Decoder<'_>) -> Option<u32> {
+    u32::try_from(decoder.varint()?).ok()
+}
+
+fn decode_name(decoder: &mut Decoder<'_>) -> Option<String> {
+    let name = str::from_utf8(decoder.slice()?).ok()?;
+    (1..=KEYSPACE_NAME_BYTES_MAX).contains(&name.len()).then(|| name.to_owned())
 }
 
 fn decode_seq(decoder: &mut Decoder<'_>) -> Option<SeqNum> {
@@ -199,13 +287,13 @@ pub fn decode_file(bytes: &[u8], file_no: u64) -> Result<(Vec<VersionEdit>, u64)
     if &header[..8] != MAGIC || get_u32(header, 12) != Some(crc32(&[file_no], &[&header[..12]])) {
         return Err((0, "manifest header checksum"));
     }
-    if get_u32(header, 8) != Some(VERSION) {
-        return Err((8, "manifest of an unknown format version"));
-    }
+    let version = get_u32(header, 8).filter(|version| (VERSION_1..=VERSION).contains(version));
+    let version = version.ok_or((8, "manifest of an unknown format version"))?;
     let mut edits = Vec::new();
     let mut at = FILE_HEADER_BYTES;
     while let Some((payload, next)) = record_at(bytes, file_no, at) {
-        edits.push(VersionEdit::decode(payload).map_err(|what| (at as u64, what))?);
+        let edit = VersionEdit::decode(payload).map_err(|what| (at as u64, what))?;
+        edits.push(if version == VERSION_1 { edit.upgrade() } else { edit });
         at = next;
     }
     if edits.is_empty() {
@@ -250,12 +338,20 @@ mod tests {
             seq_min: SeqNum(1),
             seq_max: SeqNum(3),
         };
+        let tree = TreeEdit {
+            flushed: Some(SeqNum(3)),
+            removed: vec![(0, 1), (1, 2)],
+            added: vec![(1, info)],
+            ..TreeEdit::default()
+        };
+        let created = TreeEdit { keyspace: 1, created: Some("events".into()), ..TreeEdit::default() };
+        let dropped = TreeEdit { keyspace: 1, dropped: true, ..TreeEdit::default() };
         VersionEdit {
             next_file: Some(number + 1),
             last_seq: Some(SeqNum(3)),
             wal_lsn: Some(Lsn(4096)),
-            removed: vec![(0, 1), (1, 2)],
-            added: vec![(1, info)],
+            next_keyspace: Some(2),
+            trees: vec![tree, created, dropped],
         }
     }
 
