@@ -55,6 +55,6 @@ pub mod server;
 
 pub use base::{Error, ErrorKind, Result};
 pub use lsm::{
-    CommitInfo, Compression, Cursor, DB, DbIterator, Durability, Engine, Entry, IntegrityReport, Options, Snapshot,
-    Statistics, Value, WriteBatch, WriteOptions,
+    CommitInfo, Compression, Cursor, DB, DbIterator, Durability, Engine, Entry, IntegrityReport, Keyspace,
+    KeyspaceOptions, Options, Snapshot, Statistics, Value, WriteBatch, WriteOptions,
 };

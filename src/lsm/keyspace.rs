@@ -6,10 +6,10 @@
 
 use super::batch::WriteBatch;
 use super::commit::Writing;
-use super::db::{CommitInfo, Engine};
+use super::db::Engine;
 use super::iterator::{Bounds, DbIterator};
 use super::manifest::format::{TreeEdit, VersionEdit};
-use super::options::{KeyspaceOptions, WriteOptions};
+use super::options::KeyspaceOptions;
 use super::state::{Core, State};
 use super::stats::LevelStatistics;
 use super::tree::{DEFAULT_KEYSPACE, Found, Growing, Tree, TreeState};
@@ -81,10 +81,10 @@ impl<E: Env> Keyspace<E> {
     ///
     /// # Durability
     /// As [`Options::durability`](super::Options::durability) says.
-    pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<CommitInfo> {
+    pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
         let mut batch = WriteBatch::new();
         batch.put_in(self, key, value);
-        self.engine.write_opt(batch, WriteOptions::default())
+        self.engine.write(batch).map(|_| ())
     }
 
     /// Removes `key`, whether it exists or not.
@@ -94,10 +94,10 @@ impl<E: Env> Keyspace<E> {
     ///
     /// # Durability
     /// As [`put`](Keyspace::put).
-    pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<CommitInfo> {
+    pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<()> {
         let mut batch = WriteBatch::new();
         batch.delete_in(self, key);
-        self.engine.write_opt(batch, WriteOptions::default())
+        self.engine.write(batch).map(|_| ())
     }
 
     /// Returns the value of `key`.
@@ -272,7 +272,6 @@ impl<E: Env> Core<E> {
             })?;
             tree.forget();
             leader.trees.remove(&tree.id);
-            self.env.reached("lsm.keyspace_dropped");
             Ok(true)
         })
     }

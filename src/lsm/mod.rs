@@ -66,7 +66,6 @@ pub const MARKS: &[&str] = &[
     "lsm.flush_failed",
     "lsm.flush_for_log",
     "lsm.keyspace_created",
-    "lsm.keyspace_dropped",
     "lsm.manifest_roll",
     "lsm.manifest_torn_tail",
     "lsm.orphan_removed",
@@ -95,5 +94,7 @@ pub const PLANTED_BUGS: &[(&str, &str)] = &[
     ("l0_newest_order_wrong", "level 0 is searched oldest table first"),
     ("orphans_deleted_before_manifest_switch", "the old MANIFEST goes before CURRENT names the new one"),
     ("table_not_synced", "a table is installed before its bytes are durable"),
+    ("keyspace_log_given_back_early", "a flush gives the log back although another keyspace needs it"),
+    ("keyspace_replayed_from_another", "what the default keyspace has flushed is not replayed for any keyspace"),
     ("block_crc_unchecked", "a damaged block is taken for a good one"),
 ];

@@ -69,7 +69,7 @@ pub struct Options {
     pub table_bytes: u64,
     /// Bytes in a segment of the write-ahead log. 8 KiB to 4 GiB and a multiple of 4 KiB, default 64 MiB.
     pub wal_segment_bytes: u64,
-    /// Bytes of log that a keyspace with few writes may hold back before its memtable is flushed all the same. 64 KiB to
+    /// Bytes of log that a keyspace with few writes may hold back before its memtable is flushed all the same. 8 KiB to
     /// 1 TiB, default 1 GiB; more means a longer replay at open.
     pub wal_bytes_max: u64,
     /// Bytes in the MANIFEST before it is rewritten. 1 KiB to 1 GiB, default 4 MiB.
@@ -127,7 +127,7 @@ impl Options {
                 "Options::wal_segment_bytes is {bytes}, must be a multiple of 4096"
             )));
         }
-        range("wal_bytes_max", self.wal_bytes_max, 64 << 10, 1 << 40)?;
+        range("wal_bytes_max", self.wal_bytes_max, 8 << 10, 1 << 40)?;
         range("manifest_bytes_max", self.manifest_bytes_max, 1 << 10, 1 << 30)?;
         range("background_threads", self.background_threads as u64, 1, 64)
     }

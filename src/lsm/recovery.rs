@@ -232,7 +232,11 @@ struct ReplayedMemtables {
 fn replay_log<E: Env>(env: &E, dir: &Path, options: &Options, durable: &Durable) -> Result<(Log<E>, Replayed)> {
     let wal_dir = dir.join(WAL_DIR);
     let log_options = LogOptions { segment_bytes: options.wal_segment_bytes, ..LogOptions::default() };
-    let memtables = |tree: &ReplayedTree| ReplayedMemtables { flushed: tree.flushed, ..ReplayedMemtables::default() };
+    let by_default = env.planted("keyspace_replayed_from_another").then(|| durable.trees[&DEFAULT_KEYSPACE].flushed);
+    let memtables = |tree: &ReplayedTree| ReplayedMemtables {
+        flushed: by_default.unwrap_or(tree.flushed),
+        ..ReplayedMemtables::default()
+    };
     let mut replayed = Replayed {
         trees: durable.trees.iter().map(|(keyspace, tree)| (*keyspace, memtables(tree))).collect(),
         next_keyspace: durable.next_keyspace,

@@ -311,6 +311,9 @@ impl<E: Env> Core<E> {
             }
             _ => tree.begin(),
         };
+        if self.env.planted("keyspace_log_given_back_early") {
+            return full.end;
+        }
         let begins = state.trees.values().filter_map(begin);
         begins.chain([full.end]).min().expect("the end of the memtable is there")
     }

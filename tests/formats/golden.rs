@@ -356,9 +356,9 @@ fn write_database() {
     let events = db.keyspace("events", KeyspaceOptions::default()).unwrap();
     let entries = keyspace_entries();
     let (old, new) = entries.split_at(5);
-    old.iter().for_each(|(key, value)| drop(events.put(key, value).unwrap()));
+    old.iter().for_each(|(key, value)| events.put(key, value).unwrap());
     db.flush().unwrap();
-    new.iter().for_each(|(key, value)| drop(events.put(key, value).unwrap()));
+    new.iter().for_each(|(key, value)| events.put(key, value).unwrap());
     (50..60).for_each(|number| db.delete(database_key(number)).unwrap());
     (0..10).for_each(|number| db.put(database_key(number), format!("newer {number}")).unwrap());
     db.close().unwrap();

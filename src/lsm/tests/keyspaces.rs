@@ -61,9 +61,9 @@ fn every_keyspace_finds_its_operations_in_one_log() {
         drop((spaces, db));
         let db = open(&dir);
         for number in 0..400 {
-            assert_eq!(keyspace(&db, "a").get(key(number)).unwrap().unwrap(), &value(number + round));
+            assert_eq!(keyspace(&db, "a").get(key(number)).unwrap().unwrap(), value(number + round));
             let newest = (number / 3 * 3 + 2).min(399);
-            assert_eq!(keyspace(&db, "b").get(key(number / 3)).unwrap().unwrap(), &value(newest + round));
+            assert_eq!(keyspace(&db, "b").get(key(number / 3)).unwrap().unwrap(), value(newest + round));
             let seldom = keyspace(&db, "c").get(key(number)).unwrap();
             assert_eq!(seldom.as_deref(), (number % 100 == 7).then(|| value(number + round)).as_deref());
         }
@@ -137,7 +137,7 @@ fn one_snapshot_sees_all_keyspaces_at_one_moment() {
     left.delete("key").unwrap();
     db.force_compaction().unwrap();
     assert_eq!(left_then.get("key").unwrap(), right_then.get("key").unwrap());
-    assert_eq!(left_then.get("key").unwrap().unwrap(), &value(49));
+    assert_eq!(left_then.get("key").unwrap().unwrap(), value(49));
     assert!(left.get("key").unwrap().is_none());
     let other = open(&elsewhere);
     assert!(snapshot.of(&keyspace(&other, "left")).is_err());

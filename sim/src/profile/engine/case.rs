@@ -170,6 +170,15 @@ pub struct EngineOptions {
     pub wal_segment_bytes: u64,
     pub manifest_bytes_max: u64,
     pub background_threads: usize,
+    #[serde(default = "wal_bytes_max")]
+    pub wal_bytes_max: u64,
+    /// Memtable of a keyspace that is given every write too; 0 means that there is none.
+    #[serde(default)]
+    pub twin_memtable_bytes: usize,
+}
+
+fn wal_bytes_max() -> u64 {
+    Options::default().wal_bytes_max
 }
 
 impl EngineOptions {
@@ -198,6 +207,7 @@ impl EngineOptions {
             wal_segment_bytes: self.wal_segment_bytes,
             manifest_bytes_max: self.manifest_bytes_max,
             background_threads: self.background_threads,
+            wal_bytes_max: self.wal_bytes_max,
         }
     }
 }

@@ -5,11 +5,12 @@
 
 use super::case::{Op, Scan, Walk, Write};
 use super::shared::Shared;
+use super::twin::Opened;
 use super::value::{KeyId, Stamp, StepId, encode};
 use crate::SimEnv;
 use crate::check::history::{Promise, Sight};
 use aidb::env::Env;
-use aidb::lsm::{DbIterator, Durability, Engine, Snapshot, WriteBatch, WriteOptions};
+use aidb::lsm::{DbIterator, Durability, Engine, Snapshot, WriteOptions};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::Duration;
@@ -20,7 +21,7 @@ const STEPS_AFTER_TROUBLE: u32 = 2;
 /// One client of one opening of the database.
 pub(super) struct Client {
     pub(super) env: SimEnv,
-    pub(super) engine: Engine<SimEnv>,
+    pub(super) opened: Opened,
     pub(super) shared: Shared,
     pub(super) number: usize,
     snapshot: Option<(Snapshot<SimEnv>, usize)>,
@@ -35,8 +36,8 @@ fn promise(durability: Durability) -> Promise {
 }
 
 impl Client {
-    pub(super) fn new(env: SimEnv, engine: Engine<SimEnv>, shared: Shared, number: usize) -> Client {
-        Client { env, engine, shared, number, snapshot: None }
+    pub(super) fn new(env: SimEnv, opened: Opened, shared: Shared, number: usize) -> Client {
+        Client { env, opened, shared, number, snapshot: None }
     }
 
     /// Runs the client's steps of the current segment that were not begun yet.
@@ -67,7 +68,7 @@ impl Client {
             Op::Snapshot => {
                 self.snapshot = None;
                 let called = self.shared.tick();
-                let snapshot = self.engine.snapshot();
+                let snapshot = self.opened.engine.snapshot();
                 let view = self.shared.view(id, called, Some(snapshot.seq().0));
                 self.snapshot = Some((snapshot, view));
             }
@@ -80,7 +81,7 @@ impl Client {
                 let durability = level.durability();
                 self.safe_point(id, "persist", durability, |engine| engine.persist(durability));
             }
-            Op::Verify => match self.engine.validate_integrity() {
+            Op::Verify => match self.opened.engine.validate_integrity() {
                 Ok(report) => {
                     for problem in &report.problems {
                         self.shared.complain(|| format!("validate_integrity in step {id}"), problem);
@@ -93,20 +94,15 @@ impl Client {
     }
 
     fn write(&mut self, id: StepId, writes: &[Write], durability: Durability) {
-        let mut batch = WriteBatch::new();
         let mut last: BTreeMap<KeyId, Option<Stamp>> = BTreeMap::new();
-        for write in writes {
-            let stamp = write.bytes.map(|bytes| Stamp { step: id, bytes });
-            let key = self.shared.keys().bytes(write.key);
-            match stamp {
-                Some(stamp) => batch.put(key, encode(write.key, stamp)),
-                None => batch.delete(key),
-            };
-            last.insert(write.key, stamp);
-        }
-        let operations = writes.len() as u64;
+        let stamp = |write: &Write| write.bytes.map(|bytes| Stamp { step: id, bytes });
+        let (batch, operations) = self.opened.batch(writes.iter().map(|write| {
+            let value = stamp(write).map(|stamp| encode(write.key, stamp));
+            (self.shared.keys().bytes(write.key), value)
+        }));
+        last.extend(writes.iter().map(|write| (write.key, stamp(write))));
         let index = self.shared.commit_called(id, last.into_iter().collect(), operations, promise(durability));
-        match self.engine.write_opt(batch, WriteOptions { durability: Some(durability) }) {
+        match self.opened.engine.write_opt(batch, WriteOptions { durability: Some(durability) }) {
             Ok(info) => self.shared.commit_acknowledged(index, info.seq.0),
             Err(error) => {
                 self.shared.complain(|| format!("write in step {id}"), &error);
@@ -123,7 +119,7 @@ impl Client {
         call: impl FnOnce(&Engine<SimEnv>) -> aidb::Result<()>,
     ) {
         let called = self.shared.tick();
-        match call(&self.engine) {
+        match call(&self.opened.engine) {
             Ok(()) => self.shared.with(|state| state.history.persists.push((called, promise(durability)))),
             Err(error) => {
                 self.shared.complain(|| format!("{name} in step {id}"), &error);
@@ -139,8 +135,10 @@ impl Client {
         let bytes = self.shared.keys().bytes(key);
         let called = self.shared.tick();
         let (result, view) = match &self.snapshot {
-            Some((snapshot_held, view)) if snapshot => (snapshot_held.get(bytes), Some(*view)),
-            _ => (self.engine.get(bytes), None),
+            Some((snapshot_held, view)) if snapshot => {
+                (self.opened.view(id, snapshot_held).and_then(|of| of.get(bytes)), Some(*view))
+            }
+            _ => (self.opened.get(id, bytes), None),
         };
         match result {
             Ok(value) => {
@@ -167,7 +165,7 @@ impl Client {
                 let key = keys.bytes(range.0);
                 let prefix = &key[..key.len().min(bytes.into())];
                 range = keys.with_prefix(prefix);
-                held.map_or_else(|| self.engine.prefix(prefix), |(snapshot, _)| snapshot.prefix(prefix))
+                self.opened.prefix(id, held.map(|(snapshot, _)| snapshot), prefix)
             }
             _ => {
                 if range.0 > range.1 {
@@ -176,10 +174,7 @@ impl Client {
                 let start = if range.0 == 0 { Bound::Unbounded } else { Bound::Included(bound(keys, range.0)) };
                 let end =
                     if range.1 == keys.count() { Bound::Unbounded } else { Bound::Excluded(bound(keys, range.1)) };
-                held.map_or_else(
-                    || self.engine.range::<&[u8]>((start, end)),
-                    |(snapshot, _)| snapshot.range::<&[u8]>((start, end)),
-                )
+                self.opened.range(id, held.map(|(snapshot, _)| snapshot), (start, end))
             }
         };
         let view = held.map_or_else(|| shared.view(id, called, None), |(_, view)| *view);

@@ -85,6 +85,8 @@ fn options(random: &mut Salted) -> EngineOptions {
         wal_segment_bytes: pick(&[8 << 10, 8 << 10, 12 << 10, 64 << 10]),
         manifest_bytes_max: pick(&[1 << 10, 4 << 10, 1 << 20]),
         background_threads: pick(&[1, 1, 2]) as usize,
+        wal_bytes_max: pick(&[16 << 10, 1 << 30]),
+        twin_memtable_bytes: pick(&[0, 4 << 10, 64 << 10]) as usize,
     }
 }
 

@@ -18,6 +18,7 @@ mod client;
 mod generate;
 mod process;
 mod shared;
+mod twin;
 pub mod value;
 
 use generate::Size;

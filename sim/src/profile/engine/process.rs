@@ -4,6 +4,7 @@
 
 use super::client::Client;
 use super::shared::Shared;
+use super::twin::Opened;
 use super::value::StepId;
 use crate::check::durability::{self, Content, Recovered};
 use crate::check::history::{History, Promise, Stop};
@@ -11,7 +12,7 @@ use crate::check::model;
 use crate::{SimEnv, Violation};
 use aidb::ErrorKind;
 use aidb::env::{Env, EnvJoin};
-use aidb::lsm::{Durability, Engine, WriteBatch, WriteOptions};
+use aidb::lsm::{DbIterator, Durability, Engine, WriteOptions};
 use std::time::Duration;
 
 /// Where the database lies.
@@ -40,15 +41,15 @@ pub(super) fn serve(env: &SimEnv, shared: &Shared) {
 /// Opens the database, serves the clients, lets go; returns whether the process has nothing left to do.
 fn serve_once(env: &SimEnv, shared: &Shared) -> bool {
     shared.with(|state| (state.trouble, state.poisoned) = (None, None));
-    let Some(engine) = open(env, shared) else { return true };
-    if !establish(env, shared, &engine) {
-        leave(shared, engine, false);
+    let Some(opened) = open(env, shared) else { return true };
+    if !establish(env, shared, &opened) {
+        leave(shared, opened.engine, false);
         return true;
     }
     let clients = shared.plan().segments[0].clients.len();
     let joins: Vec<_> = (0..clients)
         .map(|number| {
-            let client = Client::new(env.clone(), engine.clone(), shared.clone(), number);
+            let client = Client::new(env.clone(), opened.clone(), shared.clone(), number);
             env.spawn_local(format!("client {number}"), move || client.run())
         })
         .collect();
@@ -63,7 +64,7 @@ fn serve_once(env: &SimEnv, shared: &Shared) -> bool {
         segment.clients.iter().zip(&state.begun).all(|(steps, begun)| *begun >= steps.len())
     });
     let end = shared.with(|state| shared.plan().segments[state.segment].end);
-    leave(shared, engine, end.close || !done);
+    leave(shared, opened.engine, end.close || !done);
     if done {
         shared.with(|state| {
             state.segment += 1;
@@ -76,14 +77,15 @@ fn serve_once(env: &SimEnv, shared: &Shared) -> bool {
 /// Runs the last incarnation: no faults, everything is read, checked and written to once more.
 pub(super) fn finish(env: &SimEnv, shared: &Shared) {
     shared.with(|state| (state.trouble, state.poisoned) = (None, None));
-    let Some(engine) = open(env, shared) else { return };
-    if !establish(env, shared, &engine) {
-        return leave(shared, engine, true);
+    let Some(opened) = open(env, shared) else { return };
+    if !establish(env, shared, &opened) {
+        return leave(shared, opened.engine, true);
     }
+    let engine = opened.engine.clone();
     if let Err(error) = engine.flush() {
         shared.complain(|| "flush of the last opening".into(), &error);
     }
-    write_once_more(shared, &engine);
+    write_once_more(shared, &opened);
     match engine.validate_integrity() {
         Ok(report) => {
             for problem in &report.problems {
@@ -100,10 +102,10 @@ pub(super) fn finish(env: &SimEnv, shared: &Shared) {
 }
 
 /// Opens the database; errors are complained of, transient ones tried again.
-fn open(env: &SimEnv, shared: &Shared) -> Option<Engine<SimEnv>> {
+fn open(env: &SimEnv, shared: &Shared) -> Option<Opened> {
     for _ in 0..ATTEMPTS {
-        match Engine::open_in(env.clone(), DIR, shared.plan().workload.options.options()) {
-            Ok(engine) => return Some(engine),
+        match Opened::open(env, &shared.plan().workload.options) {
+            Ok(opened) => return Some(opened),
             Err(error) => {
                 shared.complain(|| "open".into(), &error);
                 if !matches!(error.kind(), ErrorKind::Io | ErrorKind::NoSpace | ErrorKind::Poisoned) {
@@ -118,9 +120,9 @@ fn open(env: &SimEnv, shared: &Shared) -> Option<Engine<SimEnv>> {
 }
 
 /// Reads everything, lets the oracle judge it, and starts a new history from it. Returns false if it could not be read.
-fn establish(env: &SimEnv, shared: &Shared, engine: &Engine<SimEnv>) -> bool {
-    let Some(content) = read_all(env, shared, engine) else { return false };
-    let visible = engine.visible_seq().0;
+fn establish(env: &SimEnv, shared: &Shared, opened: &Opened) -> bool {
+    let Some(content) = read_all(env, shared, opened) else { return false };
+    let visible = opened.engine.visible_seq().0;
     let judged: Result<(), Violation> = shared.with(|state| {
         let stop = state.stop.unwrap_or(Stop::Close);
         state.counts.recoveries += 1;
@@ -174,10 +176,10 @@ fn report_model(shared: &Shared, fault: model::Fault) {
 }
 
 /// Reads every entry, forwards or backwards; tries again after an error.
-fn read_all(env: &SimEnv, shared: &Shared, engine: &Engine<SimEnv>) -> Option<Content> {
+fn read_all(env: &SimEnv, shared: &Shared, opened: &Opened) -> Option<Content> {
     let backward = shared.with(|state| state.counts.recoveries % 3 == 1);
     for _ in 0..ATTEMPTS {
-        match read_once(shared, engine, backward) {
+        match read_keyspaces(shared, opened, backward) {
             Ok(content) => return content,
             Err(error) => {
                 shared.complain(|| "reading everything".into(), &error);
@@ -192,9 +194,22 @@ fn read_all(env: &SimEnv, shared: &Shared, engine: &Engine<SimEnv>) -> Option<Co
     None
 }
 
-fn read_once(shared: &Shared, engine: &Engine<SimEnv>, backward: bool) -> aidb::Result<Option<Content>> {
+/// Reads the default keyspace, and its twin, which every commit wrote to as well.
+fn read_keyspaces(shared: &Shared, opened: &Opened, backward: bool) -> aidb::Result<Option<Content>> {
+    let content = read_once(shared, opened.engine.iter(), backward)?;
+    if let (Some(content), Some(twin)) = (&content, &opened.twin) {
+        let Some(other) = read_once(shared, twin.iter(), !backward)? else { return Ok(None) };
+        if *content != other {
+            let message = format!("a keyspace holds {other:?}, the default one {content:?}");
+            shared.fail("keyspaces-apart", message);
+            return Ok(None);
+        }
+    }
+    Ok(content)
+}
+
+fn read_once(shared: &Shared, mut iterator: DbIterator, backward: bool) -> aidb::Result<Option<Content>> {
     let mut content = Content::new();
-    let mut iterator = engine.iter();
     let mut previous = None;
     loop {
         let Some(entry) = (if backward { iterator.next_back() } else { iterator.next() }) else { break };
@@ -211,11 +226,10 @@ fn read_once(shared: &Shared, engine: &Engine<SimEnv>, backward: bool) -> aidb::
 }
 
 /// Checks that the recovered database still takes a write and numbers it behind all others.
-fn write_once_more(shared: &Shared, engine: &Engine<SimEnv>) {
-    let index = shared.commit_called(OWN_STEP, vec![(0, None)], 1, Promise::Power);
-    let mut batch = WriteBatch::new();
-    batch.delete(shared.keys().bytes(0));
-    match engine.write_opt(batch, WriteOptions { durability: Some(Durability::Sync) }) {
+fn write_once_more(shared: &Shared, opened: &Opened) {
+    let (batch, operations) = opened.batch::<&[u8]>([(shared.keys().bytes(0), None)]);
+    let index = shared.commit_called(OWN_STEP, vec![(0, None)], operations, Promise::Power);
+    match opened.engine.write_opt(batch, WriteOptions { durability: Some(Durability::Sync) }) {
         Ok(info) => shared.commit_acknowledged(index, info.seq.0),
         Err(error) => {
             shared.complain(|| "the last write".into(), &error);

@@ -1,0 +1,88 @@
+//! The engine under test and, in some cases, a second keyspace that is given every write too.
+//!
+//! **Invariant:** the two hold the same at every moment, whichever of them a step reads: what one of them is recovered to
+//! without the other is half a batch. They differ in the size of their memtables, so that they are flushed at different times.
+
+use super::case::EngineOptions;
+use super::process::DIR;
+use super::value::StepId;
+use crate::SimEnv;
+use aidb::lsm::{DbIterator, Engine, Keyspace, KeyspaceOptions, Snapshot, Value, WriteBatch};
+use std::ops::Bound;
+
+/// What a process has open.
+#[derive(Clone)]
+pub(super) struct Opened {
+    pub(super) engine: Engine<SimEnv>,
+    pub(super) twin: Option<Keyspace<SimEnv>>,
+}
+
+impl Opened {
+    pub(super) fn open(env: &SimEnv, options: &EngineOptions) -> aidb::Result<Opened> {
+        let engine = Engine::open_in(env.clone(), DIR, options.options())?;
+        let twin = match options.twin_memtable_bytes {
+            0 => None,
+            bytes => {
+                let own = KeyspaceOptions { memtable_bytes: Some(bytes), ..KeyspaceOptions::default() };
+                Some(engine.keyspace("twin", own)?)
+            }
+        };
+        Ok(Opened { engine, twin })
+    }
+
+    /// Returns a batch of puts and deletes for both keyspaces, and its number of operations.
+    pub(super) fn batch<'a, V: AsRef<[u8]>>(
+        &self,
+        writes: impl IntoIterator<Item = (&'a [u8], Option<V>)>,
+    ) -> (WriteBatch, u64) {
+        let mut batch = WriteBatch::new();
+        for (key, value) in writes {
+            match &value {
+                Some(value) => batch.put(key, value),
+                None => batch.delete(key),
+            }
+            match (&self.twin, &value) {
+                (Some(twin), Some(value)) => batch.put_in(twin, key, value),
+                (Some(twin), None) => batch.delete_in(twin, key),
+                (None, _) => {}
+            }
+        }
+        let operations = batch.len() as u64;
+        (batch, operations)
+    }
+
+    /// Returns the keyspace that step `id` reads; `None` is the default one.
+    fn read_by(&self, id: StepId) -> Option<&Keyspace<SimEnv>> {
+        self.twin.as_ref().filter(|_| id % 2 == 1)
+    }
+
+    /// Returns what step `id` sees of `snapshot`.
+    pub(super) fn view(&self, id: StepId, snapshot: &Snapshot<SimEnv>) -> aidb::Result<Snapshot<SimEnv>> {
+        self.read_by(id).map_or_else(|| Ok(snapshot.clone()), |twin| snapshot.of(twin))
+    }
+
+    pub(super) fn get(&self, id: StepId, key: &[u8]) -> aidb::Result<Option<Value>> {
+        self.read_by(id).map_or_else(|| self.engine.get(key), |twin| twin.get(key))
+    }
+
+    pub(super) fn prefix(&self, id: StepId, held: Option<&Snapshot<SimEnv>>, prefix: &[u8]) -> DbIterator {
+        match (held.and_then(|held| self.view(id, held).ok()), self.read_by(id)) {
+            (Some(view), _) => view.prefix(prefix),
+            (None, Some(twin)) => twin.prefix(prefix),
+            (None, None) => self.engine.prefix(prefix),
+        }
+    }
+
+    pub(super) fn range(
+        &self,
+        id: StepId,
+        held: Option<&Snapshot<SimEnv>>,
+        range: (Bound<&[u8]>, Bound<&[u8]>),
+    ) -> DbIterator {
+        match (held.and_then(|held| self.view(id, held).ok()), self.read_by(id)) {
+            (Some(view), _) => view.range::<&[u8]>(range),
+            (None, Some(twin)) => twin.range::<&[u8]>(range),
+            (None, None) => self.engine.range::<&[u8]>(range),
+        }
+    }
+}
