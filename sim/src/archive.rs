@@ -20,7 +20,7 @@ use aidb::aof::AofError;
 use aidb::aof::archive::{ArchiveStorage, ObjectInfo, ObjectSource, PutOutcome};
 use aidb::base::hash::hash64;
 use aidb::{Error, ErrorKind, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// The kinds of operations that faults tell apart.
@@ -46,6 +46,8 @@ pub(crate) struct ArchiveState {
     objects: BTreeMap<String, Vec<u8>>,
     /// With the operation before which it lands.
     late: Vec<(u64, Late)>,
+    /// Objects that a put made after it was said to have failed.
+    landed_late: BTreeSet<String>,
 }
 
 impl ArchiveState {
@@ -62,7 +64,10 @@ impl ArchiveState {
 
     fn apply(&mut self, late: Late) {
         match late {
-            Late::Put(key, bytes) => drop(self.objects.entry(key).or_insert(bytes)),
+            Late::Put(key, bytes) => {
+                self.landed_late.insert(key.clone());
+                self.objects.entry(key).or_insert(bytes);
+            }
             Late::Delete(key) => drop(self.objects.remove(&key)),
         }
     }
@@ -187,6 +192,11 @@ impl SimArchive {
     /// Returns every object; from the body of a run.
     pub fn objects(self) -> BTreeMap<String, Vec<u8>> {
         self.with(|state| state.objects.clone())
+    }
+
+    /// Returns the objects of puts that were over for whoever sent them before they landed.
+    pub fn landed_late(self) -> BTreeSet<String> {
+        self.with(|state| state.landed_late.clone())
     }
 
     /// Lets everything land that is still under way.
