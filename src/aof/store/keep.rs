@@ -28,7 +28,9 @@ const PIN_NAME_BYTES_MAX: usize = 256;
 impl<E: Env> Aof<E> {
     /// Returns the id of the oldest record that is shown; the next id, if there is none.
     pub fn first_id(&self) -> u64 {
-        self.shared.first_id.load(Ordering::Acquire)
+        // A truncation is in force for cursors once the manifest holds it.
+        let committed = self.shared.manifest.with(|state| state.first_id);
+        self.shared.first_id.load(Ordering::Acquire).max(committed)
     }
 
     /// Forgets the records before `id`, as far as pins allow, and returns the id of the oldest record now.

@@ -152,7 +152,7 @@ impl Default for End {
 }
 
 /// The engine's options, as they are written in a case.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "each is the option of the same name")]
 pub struct EngineOptions {
     pub memtable_bytes: usize,

@@ -37,7 +37,7 @@ pub(super) fn workload(seed: u64, size: Size) -> Workload {
     let key_shape = [KeyShape::Short, KeyShape::Short, KeyShape::LongPrefix, KeyShape::Grouped, KeyShape::Binary]
         [random.below(5) as usize];
     let keys = [4, 12, 40, 40, 120, 300][random.below(6) as usize];
-    let options = options(&mut random);
+    let options = options(&mut random, seed);
     let mix = mix(&mut random, keys, options.memtable_bytes as u64);
     let clients = [1, 1, 2, 3, 4][random.below(5) as usize];
     let count = 10 + random.below(size.steps_max);
@@ -66,7 +66,13 @@ pub(super) fn reopen_often(workload: &mut Workload, seed: u64) {
     }
 }
 
-fn options(random: &mut Salted) -> EngineOptions {
+fn keyspaces(random: &mut Salted) -> EngineOptions {
+    let mut pick = |choices: &[u64]| choices[random.below(choices.len() as u64) as usize];
+    let twin_memtable_bytes = pick(&[0, 0, 4 << 10, 64 << 10]) as usize;
+    EngineOptions { wal_bytes_max: pick(&[16 << 10, 1 << 30]), twin_memtable_bytes, ..EngineOptions::default() }
+}
+
+fn options(random: &mut Salted, seed: u64) -> EngineOptions {
     let mut pick = |choices: &[u64]| choices[random.below(choices.len() as u64) as usize];
     let l0_compaction_files = pick(&[1, 2, 4]) as usize;
     EngineOptions {
@@ -85,8 +91,7 @@ fn options(random: &mut Salted) -> EngineOptions {
         wal_segment_bytes: pick(&[8 << 10, 8 << 10, 12 << 10, 64 << 10]),
         manifest_bytes_max: pick(&[1 << 10, 4 << 10, 1 << 20]),
         background_threads: pick(&[1, 1, 2]) as usize,
-        wal_bytes_max: pick(&[16 << 10, 1 << 30]),
-        twin_memtable_bytes: pick(&[0, 4 << 10, 64 << 10]) as usize,
+        ..keyspaces(&mut Salted::new(seed ^ 0x7477_696e))
     }
 }
 
