@@ -346,6 +346,11 @@ impl<E: Env> Opening<'_, E> {
             let what = format_args!("frame {fault}, and the one at offset {witness} says that it was durable");
             return Err(last.damage(end, what));
         }
+        if seen.next_id < self.options.ids_durable {
+            let known = self.options.ids_durable;
+            let what = format_args!("frame {fault}, and the records before id {known} are known to have been durable");
+            return Err(last.damage(end, what));
+        }
         report.torn_bytes = behind.end - end;
         if report.torn_bytes > 0 {
             self.env.reached("aof.torn_tail");

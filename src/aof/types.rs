@@ -36,6 +36,8 @@ pub struct LogOptions {
     /// Whether `first_id` must continue where the frame before ended, checked when appending and when recovering.
     /// The first id of a new log is then 1. Default false: the caller counts in its own way.
     pub ids_contiguous: bool,
+    /// Records before this id are known to have been durable: a log that ends before them is damaged, not torn. Default 0.
+    pub ids_durable: u64,
     /// Where replay begins. Default 0. Closed segments that end at or before it are taken by their headers and not read;
     /// the last one is always read.
     pub replay_from: Lsn,
@@ -55,6 +57,7 @@ impl Default for LogOptions {
             spare_segments: 1,
             buffer_bytes: 1 << 20,
             ids_contiguous: false,
+            ids_durable: 0,
             replay_from: Lsn(0),
             index: false,
             keys: None,

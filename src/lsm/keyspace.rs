@@ -241,7 +241,7 @@ impl<E: Env> Core<E> {
             memtable: Growing::new(self.options.memtable_bytes),
             immutables: VecDeque::new(),
         };
-        let state = Tree::new(id, name.to_owned(), self.options.clone(), found);
+        let state = Tree::open(id, name.to_owned(), self.options.clone(), found);
         let writing = Writing::new(&state);
         let created =
             TreeEdit { keyspace: id, created: Some(name.to_owned()), flushed: Some(last_seq), ..TreeEdit::default() };

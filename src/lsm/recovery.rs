@@ -54,7 +54,7 @@ pub(super) fn open<E: Env>(env: E, dir: &Path, options: Options) -> Result<Core<
     }
     let live: BTreeSet<u64> = durable.trees.values().flat_map(|tree| tree.tables.keys().copied()).collect();
     let (log, mut replayed) = replay_log(&env, dir, &options, &durable)?;
-    let trees = replayed.into_trees(durable.trees, versions, &options);
+    let trees = replayed.join(durable.trees, versions, &options);
     let edit = VersionEdit {
         next_file: Some(manifest_no + 1),
         last_seq: Some(durable.position.seq),
@@ -292,7 +292,7 @@ impl Replayed {
     }
 
     /// Joins memtables and tables.
-    fn into_trees<E: Env>(
+    fn join<E: Env>(
         &mut self,
         durable: BTreeMap<u32, ReplayedTree>,
         mut versions: BTreeMap<u32, Version<E>>,
@@ -303,7 +303,7 @@ impl Replayed {
             let memtables = self.trees.remove(&keyspace).expect("each tree was replayed");
             let memtable = memtables.growing.unwrap_or_else(|| Growing::new(options.memtable_bytes));
             let found = FoundTree { version, flushed: tree.flushed, memtable, immutables: memtables.full };
-            (keyspace, Tree::new(keyspace, tree.name, options.clone(), found))
+            (keyspace, Tree::open(keyspace, tree.name, options.clone(), found))
         };
         durable.into_iter().map(join).collect()
     }

@@ -40,7 +40,7 @@ pub(super) struct Tree<E: Env> {
 
 impl<E: Env> Tree<E> {
     /// Makes a tree and what changes about it, as opening found it.
-    pub(super) fn new(id: u32, name: String, options: Options, found: Found<E>) -> TreeState<E> {
+    pub(super) fn open(id: u32, name: String, options: Options, found: Found<E>) -> TreeState<E> {
         let Found { version, flushed, memtable, immutables } = found;
         let version = Arc::new(version);
         let super_version = SuperVersion {

@@ -261,3 +261,23 @@ fn lost_manifest_is_made_anew_and_lost_segments_are_named() {
     let error = Aof::open(empty, "aof", small()).unwrap_err();
     assert!(error.is_corruption() && error.to_string().contains("not taken for a new one"), "{error}");
 }
+
+#[test]
+fn damage_before_the_oldest_id_is_not_taken_for_a_torn_tail() {
+    let env = TestEnv::default();
+    let aof = open(&env);
+    aof.append_sync(&[1; 100]).unwrap();
+    assert_eq!(aof.truncate_before(2).unwrap(), 2);
+    // Without close nothing in the log vouches for the record; the manifest does.
+    drop(aof);
+    let segment = Path::new("aof/00000000000000000001.log");
+    env.damage(segment, |bytes| bytes[4096 + 60] ^= 1);
+    for _ in 0..2 {
+        let error = Aof::open(env.clone(), "aof", small()).unwrap_err();
+        assert!(error.is_corruption(), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("00000000000000000001.log") && text.contains("before id 2"), "{text}");
+    }
+    env.damage(segment, |bytes| bytes[4096 + 60] ^= 1);
+    assert_eq!(open(&env).append_sync(b"two").unwrap(), 2..3);
+}

@@ -201,7 +201,8 @@ impl<E: Env> Aof<E> {
         // Before the log is opened: that would begin a new one where files are missing.
         let prepared = rebuild::prepare(&env, dir)?;
         // Sealed segments are taken by their headers: cursors check what they read.
-        let options = types::LogOptions { replay_from: Lsn(u64::MAX), ..config.log_options() };
+        let ids_durable = prepared.manifest.with(|state| state.first_id);
+        let options = types::LogOptions { replay_from: Lsn(u64::MAX), ids_durable, ..config.log_options() };
         let (log, log_report) = Log::open(env.clone(), dir, options, &mut |_| Ok(()))?;
         let (manifest, archive_report) = prepared.reconcile(&log, archiving::source(&config))?;
         let archive = Archive::new(&env, dir, &config, &log, &manifest)?;
