@@ -13,7 +13,7 @@
 //! - The log of the manifest begins with a whole state: one without is damaged. An empty one does not exist.
 //! - A commit costs what its edits do, however large the state is: they are checked against it, made durable, applied to it.
 //!   Only a [`state`](Manifest::state) that somebody keeps meanwhile makes it copy the whole.
-//! - No file of the manifest is written while its lock is held: what is [looked at](Manifest::verify) then stands still.
+//! - No file of the manifest is written while its lock is held: what `verify` looks at then stands still.
 //!
 //! **Limit:** a state of [`BATCH_BYTES_MAX`](crate::base::limits::BATCH_BYTES_MAX) bytes, about ten million archived segments.
 

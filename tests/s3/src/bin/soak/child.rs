@@ -86,7 +86,6 @@ struct Batch {
     ts: u64,
 }
 
-
 impl Child<'_> {
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)

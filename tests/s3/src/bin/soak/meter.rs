@@ -97,7 +97,8 @@ impl Meter {
         if !(acknowledged..=acknowledged + refused).contains(&appended) {
             wrong.push(format!("{appended} records were appended, {acknowledged} acknowledged, {refused} refused"));
         }
-        if (self.flushes.records_flushed, self.flushes.pending_records, self.flushes.pending_bytes) != (appended, 0, 0) {
+        if (self.flushes.records_flushed, self.flushes.pending_records, self.flushes.pending_bytes) != (appended, 0, 0)
+        {
             wrong.push(format!("of {appended} records not all are flushed: {:?}", self.flushes));
         }
         wrong
