@@ -8,10 +8,11 @@ use aidb::base::key::{SeqNum, Tag, ValueKind};
 use aidb::env::StdEnv;
 use aidb::lsm::cache::BlockCache;
 use aidb::lsm::iter::{InternalIterator, MergingIterator};
-use aidb::lsm::memtable::{Memtable, SkipList};
+use aidb::lsm::memtable::{Memtable, SkipList, WideTable};
 use aidb::lsm::table::format::{Block, BlockBuilder, Filter, FilterBuilder, Index, IndexBuilder};
 use aidb::lsm::table::{Compression, Table, TableBuilder, TableOptions};
 use criterion::{Criterion, criterion_group, criterion_main};
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,40 +47,70 @@ impl Draw {
     }
 }
 
-fn memtable(c: &mut Criterion) {
-    let mut group = c.benchmark_group("skiplist");
-    let list = Arc::new(SkipList::new());
+/// One memtable of a million entries, then reads of it and inserts on top.
+fn memtable<M: Memtable + Default>(c: &mut Criterion, name: &str) {
+    let mut group = c.benchmark_group(name);
+    let table = Arc::new(M::default());
     let mut number = 0;
     while number < 1_000_000 {
         number += 1;
-        list.insert(&scattered(number), tag(number), &VALUE);
+        table.insert(&scattered(number), tag(number), &VALUE);
     }
+    println!("{name}: {} bytes an entry", table.bytes() / 1_000_000);
     let mut draw = Draw(1);
     group.bench_function("get random of 1M", |b| {
-        b.iter(|| list.get(&scattered(1 + draw.below(1_000_000)), SeqNum::MAX).map(|found| found.1.len()))
+        b.iter(|| table.get(&scattered(1 + draw.below(1_000_000)), SeqNum::MAX).map(|found| found.1.len()))
     });
-    let mut iter = list.iter();
-    iter.seek_to_first().unwrap();
-    group.bench_function("next of 1M", |b| {
-        b.iter(|| {
-            iter.next().unwrap();
-            if !iter.valid() {
-                iter.seek_to_first().unwrap();
-            }
-            iter.value().len()
-        })
+    group.bench_function("get absent of 1M", |b| {
+        b.iter(|| table.get(&scattered((1 << 40) + draw.below(1 << 30)), SeqNum::MAX).is_none())
     });
+    let mut iter = table.iter();
+    for backwards in [false, true] {
+        let start = |iter: &mut M::Iter| if backwards { iter.seek_to_last() } else { iter.seek_to_first() }.unwrap();
+        start(&mut iter);
+        group.bench_function(if backwards { "prev of 1M" } else { "next of 1M" }, |b| {
+            b.iter(|| {
+                if backwards { iter.prev() } else { iter.next() }.unwrap();
+                if !iter.valid() {
+                    start(&mut iter);
+                }
+                iter.value().len()
+            })
+        });
+    }
     group.bench_function("insert random above 1M", |b| {
         b.iter(|| {
             number += 1;
-            list.insert(&scattered(number), tag(number), &VALUE);
+            table.insert(&scattered(number), tag(number), &VALUE);
         })
     });
-    let (ascending, mut last) = (SkipList::new(), 0);
+    let (ascending, mut last) = (M::default(), 0);
     group.bench_function("insert ascending", |b| {
         b.iter(|| {
             last += 1;
             ascending.insert(&key(last), tag(last), &VALUE);
+        })
+    });
+    group.finish();
+}
+
+fn memtables(c: &mut Criterion) {
+    memtable::<WideTable>(c, "wide");
+    memtable::<SkipList>(c, "skiplist");
+    let mut group = c.benchmark_group("BTreeMap");
+    let (mut map, mut number) = (BTreeMap::new(), 0);
+    while number < 1_000_000 {
+        number += 1;
+        map.insert(scattered(number), VALUE);
+    }
+    let mut draw = Draw(1);
+    group.bench_function("get random of 1M", |b| {
+        b.iter(|| map.get(&scattered(1 + draw.below(1_000_000))).map(|v| v[0]))
+    });
+    group.bench_function("insert random above 1M", |b| {
+        b.iter(|| {
+            number += 1;
+            map.insert(scattered(number), VALUE)
         })
     });
     group.finish();
@@ -188,6 +219,6 @@ criterion_group! {
         .sample_size(20)
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1));
-    targets = memtable, block, index_and_filter, table
+    targets = memtables, block, index_and_filter, table
 }
 criterion_main!(benches);

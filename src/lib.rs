@@ -56,5 +56,5 @@ pub mod server;
 pub use base::{Error, ErrorKind, Result};
 pub use lsm::{
     CommitInfo, Compression, Cursor, DB, DbIterator, Durability, Engine, Entry, IntegrityReport, Keyspace,
-    KeyspaceOptions, Options, Snapshot, Statistics, Value, WriteBatch, WriteOptions,
+    KeyspaceOptions, MemtableKind, Options, Snapshot, Statistics, Value, WriteBatch, WriteOptions,
 };

@@ -19,7 +19,6 @@
 use super::batch::WriteBatch;
 use super::batch::format::{Operation, RECORD_HEADER_BYTES, record_header};
 use super::db::CommitInfo;
-use super::memtable::Memtable;
 use super::options::Durability;
 use super::state::{Core, State, slow_rate};
 use super::tree::{Growing, Position, Tree, TreeState};
@@ -399,10 +398,10 @@ impl<E: Env> Core<E> {
         if !self.has_room(&state, keyspace) {
             state = self.wait_for_room(state, keyspace)?;
         }
-        let memtable = Growing::new(writing.bytes_max);
+        let memtable = Growing::new(&self.env, self.options.memtable, writing.bytes_max);
         let full = std::mem::replace(&mut writing.memtable, memtable.clone());
         let changed = state.trees.get_mut(&keyspace).expect("the leader writes what is there");
-        assert!(Arc::ptr_eq(&full.entries, &changed.memtable.entries), "the leader writes what readers see");
+        assert!(full.entries.is(&changed.memtable.entries), "the leader writes what readers see");
         let full = full.into_full(end);
         assert!(changed.immutables.back().is_none_or(|before| before.end <= full.end), "log positions grow");
         changed.immutables.push_back(Arc::new(full));

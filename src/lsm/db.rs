@@ -7,7 +7,6 @@ use super::batch::WriteBatch;
 use super::integrity::IntegrityReport;
 use super::iter::MergingIterator;
 use super::iterator::{Bounds, DbIterator, Source};
-use super::memtable::Memtable;
 use super::options::{Durability, Options, WriteOptions};
 use super::recovery;
 use super::snapshot::Snapshot;

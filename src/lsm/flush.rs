@@ -12,7 +12,6 @@
 use super::compaction::{Retention, picker::compression};
 use super::files::table_path;
 use super::iter::InternalIterator;
-use super::memtable::Memtable;
 use super::state::{Change, Core};
 use super::table::{Table, TableBuilder, TableInfo, TableOptions};
 use super::tree::{Immutable, Tree};

@@ -238,7 +238,7 @@ impl<E: Env> Core<E> {
         let found = Found {
             version: Version::empty(self.options.levels_max),
             flushed: last_seq,
-            memtable: Growing::new(self.options.memtable_bytes),
+            memtable: Growing::new(&self.env, self.options.memtable, self.options.memtable_bytes),
             immutables: VecDeque::new(),
         };
         let state = Tree::open(id, name.to_owned(), self.options.clone(), found);
@@ -270,7 +270,7 @@ impl<E: Env> Core<E> {
                 }
                 self.publish(state, tree.id);
             })?;
-            tree.forget();
+            tree.forget(&self.env);
             leader.trees.remove(&tree.id);
             Ok(true)
         })

@@ -49,6 +49,7 @@ pub use db::{CommitInfo, DB, Engine};
 pub use integrity::IntegrityReport;
 pub use iterator::{Cursor, DbIterator, Entry};
 pub use keyspace::Keyspace;
+pub use memtable::MemtableKind;
 pub use options::{Durability, KeyspaceOptions, Options, WriteOptions};
 pub use snapshot::Snapshot;
 pub use stats::{LevelStatistics, Statistics};
@@ -97,4 +98,6 @@ pub const PLANTED_BUGS: &[(&str, &str)] = &[
     ("keyspace_log_given_back_early", "a flush gives the log back although another keyspace needs it"),
     ("keyspace_replayed_from_another", "what the default keyspace has flushed is not replayed for any keyspace"),
     ("block_crc_unchecked", "a damaged block is taken for a good one"),
+    ("memtable_lookup_stops_at_leaf_end", "a lookup ends at a leaf of the wide memtable whose next one has the answer"),
+    ("memtable_prefix_too_long", "a node of the wide memtable ignores a byte in which its keys differ"),
 ];

@@ -4,6 +4,7 @@
 //! names the field. Nothing here is stored: a directory may be opened with other options than it was written with, and
 //! tables keep the block size, compression and filter they were built with.
 
+use super::memtable::MemtableKind;
 use super::table::Compression;
 use crate::base::{Error, Result};
 
@@ -44,6 +45,8 @@ pub struct Options {
     /// Bytes in a memtable before it is flushed. 4 KiB to 4 GiB, default 64 MiB. Larger ones mean fewer, larger tables
     /// and a longer replay at open.
     pub memtable_bytes: usize,
+    /// How memtables are built. Default [`MemtableKind::Wide`], the faster one.
+    pub memtable: MemtableKind,
     /// Full memtables that may wait for their flush before writes stop. 1 to 16, default 2.
     pub immutable_memtables_max: usize,
     /// Bytes in a table's data block before compression. 64 B to 64 KiB, default 4 KiB: one page a point read.
@@ -85,6 +88,7 @@ impl Default for Options {
             error_if_exists: false,
             durability: Durability::Sync,
             memtable_bytes: 64 << 20,
+            memtable: MemtableKind::Wide,
             immutable_memtables_max: 2,
             block_bytes: 4 << 10,
             block_cache_bytes: 64 << 20,

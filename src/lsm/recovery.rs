@@ -18,7 +18,6 @@ use super::commit::{Leader, Queue, Writing};
 use super::files::{FileKind, WAL_DIR, table_path};
 use super::manifest::format::VersionEdit;
 use super::manifest::{Manifest, read_current, read_manifest};
-use super::memtable::Memtable;
 use super::options::Options;
 use super::snapshot::SnapshotRegistry;
 use super::state::{Core, Pressure, State, whole};
@@ -54,7 +53,7 @@ pub(super) fn open<E: Env>(env: E, dir: &Path, options: Options) -> Result<Core<
     }
     let live: BTreeSet<u64> = durable.trees.values().flat_map(|tree| tree.tables.keys().copied()).collect();
     let (log, mut replayed) = replay_log(&env, dir, &options, &durable)?;
-    let trees = replayed.join(durable.trees, versions, &options);
+    let trees = replayed.join(&env, durable.trees, versions, &options);
     let edit = VersionEdit {
         next_file: Some(manifest_no + 1),
         last_seq: Some(durable.position.seq),
@@ -243,7 +242,7 @@ fn replay_log<E: Env>(env: &E, dir: &Path, options: &Options, durable: &Durable)
         last_seq: durable.position.seq,
     };
     let (log, report) = Log::open(env.clone(), &wal_dir, log_options, &mut |frame| {
-        if frame.lsn < durable.position.lsn { Ok(()) } else { replayed.apply(frame, options, &wal_dir) }
+        if frame.lsn < durable.position.lsn { Ok(()) } else { replayed.apply(env, frame, options, &wal_dir) }
     })?;
     check_range(&wal_dir, &report, durable.position.lsn)?;
     if replayed.last_seq > durable.position.seq {
@@ -266,7 +265,7 @@ fn check_range(wal_dir: &Path, report: &RecoveryReport, wal_lsn: Lsn) -> Result<
 }
 
 impl Replayed {
-    fn apply(&mut self, frame: Frame<'_>, options: &Options, wal_dir: &Path) -> Result<()> {
+    fn apply<E: Env>(&mut self, env: &E, frame: Frame<'_>, options: &Options, wal_dir: &Path) -> Result<()> {
         let corruption = |what: &str| Error::corruption(wal_dir, frame.lsn.0, what);
         let record = decode_record(frame.payload).map_err(corruption)?;
         if record.first.0 != self.last_seq.0 + 1 {
@@ -284,7 +283,7 @@ impl Replayed {
                 return Err(corruption("log record of a keyspace that the manifest does not know"));
             };
             if self.last_seq > tree.flushed {
-                let memtable = tree.memtable(begin, options.memtable_bytes);
+                let memtable = tree.memtable(env, begin, options);
                 memtable.entries.insert(operation.key, Tag::new(self.last_seq, operation.kind), operation.value);
             }
         }
@@ -294,6 +293,7 @@ impl Replayed {
     /// Joins memtables and tables.
     fn join<E: Env>(
         &mut self,
+        env: &E,
         durable: BTreeMap<u32, ReplayedTree>,
         mut versions: BTreeMap<u32, Version<E>>,
         options: &Options,
@@ -301,7 +301,8 @@ impl Replayed {
         let join = |(keyspace, tree): (u32, ReplayedTree)| {
             let version = versions.remove(&keyspace).expect("each tree's tables were opened");
             let memtables = self.trees.remove(&keyspace).expect("each tree was replayed");
-            let memtable = memtables.growing.unwrap_or_else(|| Growing::new(options.memtable_bytes));
+            let memtable =
+                memtables.growing.unwrap_or_else(|| Growing::new(env, options.memtable, options.memtable_bytes));
             let found = FoundTree { version, flushed: tree.flushed, memtable, immutables: memtables.full };
             (keyspace, Tree::open(keyspace, tree.name, options.clone(), found))
         };
@@ -311,13 +312,14 @@ impl Replayed {
 
 impl ReplayedMemtables {
     /// Returns the memtable for a record that begins at `begin`; only a new record is given a new one.
-    fn memtable(&mut self, begin: Position, bytes_max: usize) -> &Growing {
-        let fits = |growing: &Growing| growing.entries.bytes() < bytes_max || self.last_record == Some(begin);
+    fn memtable<E: Env>(&mut self, env: &E, begin: Position, options: &Options) -> &Growing {
+        let fits =
+            |growing: &Growing| growing.entries.bytes() < options.memtable_bytes || self.last_record == Some(begin);
         if let Some(full) = self.growing.take_if(|growing| !fits(growing)) {
             self.full.push_back(Arc::new(full.into_full(begin)));
         }
         self.last_record = Some(begin);
-        let growing = self.growing.get_or_insert_with(|| Growing::new(bytes_max));
+        let growing = self.growing.get_or_insert_with(|| Growing::new(env, options.memtable, options.memtable_bytes));
         growing.begin_at(begin);
         growing
     }

@@ -3,7 +3,6 @@
 //! Counters are relaxed atomics, bumped by writers, readers and background threads; a [`Statistics`] is read from them
 //! without stopping anyone, so its fields may lie a moment apart from each other.
 
-use super::memtable::Memtable;
 use super::state::Core;
 use crate::aof::LogStats;
 use crate::base::key::SeqNum;

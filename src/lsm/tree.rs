@@ -7,7 +7,7 @@
 //! - Entries of a tree with a sequence number up to `TreeState::flushed` lie in its tables, all others in its memtables.
 //! - The log is kept from the smallest [`Position`] at which a memtable of any tree begins.
 
-use super::memtable::{Memtable, SkipList};
+use super::memtable::{AnyMemtable, MemtableKind};
 use super::options::{KeyspaceOptions, Options};
 use super::version::{SuperVersion, Version};
 use crate::aof::Lsn;
@@ -44,7 +44,7 @@ impl<E: Env> Tree<E> {
         let Found { version, flushed, memtable, immutables } = found;
         let version = Arc::new(version);
         let super_version = SuperVersion {
-            memtable: Arc::clone(&memtable.entries),
+            memtable: memtable.entries.clone(),
             immutables: immutables.iter().rev().map(Arc::clone).collect(),
             version: Arc::clone(&version),
         };
@@ -90,9 +90,9 @@ impl<E: Env> Tree<E> {
     }
 
     /// Lets go of tables that only the super-version of a dropped keyspace holds.
-    pub(super) fn forget(&self) {
+    pub(super) fn forget(&self, env: &E) {
         let nothing = SuperVersion {
-            memtable: Growing::new(1).entries,
+            memtable: AnyMemtable::new(env, MemtableKind::SkipList, 1),
             immutables: Vec::new(),
             version: Arc::new(Version::empty(self.options().levels_max)),
         };
@@ -130,7 +130,7 @@ impl<E: Env> TreeState<E> {
     /// Shows readers the memtables and tables as they are.
     pub(super) fn publish(&self) {
         let super_version = Arc::new(SuperVersion {
-            memtable: Arc::clone(&self.memtable.entries),
+            memtable: self.memtable.entries.clone(),
             immutables: self.immutables.iter().rev().map(Arc::clone).collect(),
             version: Arc::clone(&self.version),
         });
@@ -147,13 +147,13 @@ impl<E: Env> TreeState<E> {
 /// A memtable that is being written.
 #[derive(Clone)]
 pub(super) struct Growing {
-    pub(super) entries: Arc<SkipList>,
+    pub(super) entries: AnyMemtable,
     begin: Arc<OnceLock<Position>>,
 }
 
 impl Growing {
-    pub(super) fn new(memtable_bytes: usize) -> Growing {
-        Growing { entries: Arc::new(SkipList::with_filter(memtable_bytes)), begin: Arc::default() }
+    pub(super) fn new<E: Env>(env: &E, kind: MemtableKind, bytes: usize) -> Growing {
+        Growing { entries: AnyMemtable::new(env, kind, bytes), begin: Arc::default() }
     }
 
     /// Says, before the first entry comes in, where the log holds it.
@@ -176,7 +176,7 @@ impl Growing {
 
 /// A full memtable on its way to a table.
 pub(super) struct Immutable {
-    pub(super) memtable: Arc<SkipList>,
+    pub(super) memtable: AnyMemtable,
     /// Its entries lie in the log from here on.
     pub(super) begin: Position,
     /// Its entries, and older ones of its tree, lie before, later ones of its tree at or after it.

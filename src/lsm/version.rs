@@ -11,7 +11,7 @@
 use super::iter::{InternalIterator, MergingIterator};
 use super::iterator::Source;
 use super::manifest::format::{TreeEdit, VersionEdit};
-use super::memtable::{Memtable, SkipList};
+use super::memtable::AnyMemtable;
 use super::stats::{Counters, LevelStatistics};
 use super::table::{Table, TableInfo, TableIterator};
 use super::tree::{DEFAULT_KEYSPACE, Immutable};
@@ -223,7 +223,7 @@ impl Edits {
 
 /// Everything a reader looks into, newest first.
 pub(super) struct SuperVersion<E: Env> {
-    pub(super) memtable: Arc<SkipList>,
+    pub(super) memtable: AnyMemtable,
     /// Newest first.
     pub(super) immutables: Vec<Arc<Immutable>>,
     pub(super) version: Arc<Version<E>>,
@@ -248,9 +248,9 @@ pub(super) struct SuperSource<E: Env>(pub(super) Arc<SuperVersion<E>>);
 impl<E: Env> Source for SuperSource<E> {
     fn open(&self) -> Result<MergingIterator> {
         let SuperVersion { memtable, immutables, version } = &*self.0;
-        let mut children: Vec<Box<dyn InternalIterator>> = vec![Box::new(memtable.iter())];
+        let mut children: Vec<Box<dyn InternalIterator>> = vec![memtable.iter()];
         for full in immutables {
-            children.push(Box::new(full.memtable.iter()));
+            children.push(full.memtable.iter());
         }
         for table in &version.levels[0] {
             children.push(Box::new(table.iter(true)));

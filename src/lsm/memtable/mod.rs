@@ -6,12 +6,20 @@
 //! - A reader sees an entry wholly or not at all, and an entry whose `insert` returned before the read began is seen.
 //! - Entries are never moved, changed or removed before the whole memtable is dropped.
 //! - An internal key is inserted once.
+//!
+//! Two structures do that: [`WideTable`], which the engine takes by default, and [`SkipList`], the simple one that it is
+//! compared with. [`AnyMemtable`] is whichever [`Options::memtable`](crate::Options::memtable) names.
 
+mod any;
 mod arena;
 mod filter;
 mod skiplist;
+mod sync;
+mod wide;
 
+pub use any::{AnyMemtable, MemtableKind};
 pub use skiplist::{SkipList, SkipListIterator};
+pub use wide::{WideIterator, WideTable};
 
 use super::iter::InternalIterator;
 use crate::base::key::{SeqNum, Tag};

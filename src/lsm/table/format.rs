@@ -122,6 +122,18 @@ pub(in crate::lsm) fn head_of(suffix: &[u8], width: usize) -> u64 {
     u64::from_be_bytes(padded)
 }
 
+/// Returns the head of what follows the first `skip` bytes of `key`, which has as many: 8 bytes, padded with zeros.
+#[inline]
+pub(in crate::lsm) fn head_behind(key: &[u8], skip: usize) -> u64 {
+    let suffix = &key[skip..];
+    match (suffix.first_chunk(), key.last_chunk()) {
+        (Some(first), _) => u64::from_be_bytes(*first),
+        // The last 8 bytes of the key are what remains and something before it.
+        (None, Some(last)) if !suffix.is_empty() => u64::from_be_bytes(*last) << (64 - 8 * suffix.len()),
+        _ => head_of(suffix, 8),
+    }
+}
+
 /// Returns the bytes of a head.
 #[inline]
 pub(super) fn head_bytes(head: u64) -> [u8; 8] {
@@ -444,6 +456,16 @@ mod tests {
             seq_max: SeqNum(9),
             blocks: 2,
             filter_bits_per_key: 15,
+        }
+    }
+
+    #[test]
+    fn the_head_behind_a_prefix_is_that_of_the_rest() {
+        let key: Vec<u8> = (1..=20).collect();
+        for len in 0..=key.len() {
+            for skip in 0..=len {
+                assert_eq!(head_behind(&key[..len], skip), head_of(&key[skip..len], 8), "{len} behind {skip}");
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 //! on behind the step that it was in, so every step runs at most once and every value written is unique.
 
 use super::value::{KeyId, KeyShape, Keys, StepId, VALUE_BYTES_MIN};
-use aidb::lsm::{Compression, Durability, Options};
+use aidb::lsm::{Compression, Durability, MemtableKind, Options};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -175,6 +175,9 @@ pub struct EngineOptions {
     /// Memtable of a keyspace that is given every write too; 0 means that there is none.
     #[serde(default)]
     pub twin_memtable_bytes: usize,
+    /// 0 a skip list, 1 wide nodes.
+    #[serde(default)]
+    pub memtable: u8,
 }
 
 fn wal_bytes_max() -> u64 {
@@ -208,6 +211,7 @@ impl EngineOptions {
             manifest_bytes_max: self.manifest_bytes_max,
             background_threads: self.background_threads,
             wal_bytes_max: self.wal_bytes_max,
+            memtable: if self.memtable == 0 { MemtableKind::SkipList } else { MemtableKind::Wide },
         }
     }
 }

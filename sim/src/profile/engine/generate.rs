@@ -66,10 +66,12 @@ pub(super) fn reopen_often(workload: &mut Workload, seed: u64) {
     }
 }
 
-fn keyspaces(random: &mut Salted) -> EngineOptions {
+fn newer_options(random: &mut Salted) -> EngineOptions {
     let mut pick = |choices: &[u64]| choices[random.below(choices.len() as u64) as usize];
     let twin_memtable_bytes = pick(&[0, 0, 4 << 10, 64 << 10]) as usize;
-    EngineOptions { wal_bytes_max: pick(&[16 << 10, 1 << 30]), twin_memtable_bytes, ..EngineOptions::default() }
+    let wal_bytes_max = pick(&[16 << 10, 1 << 30]);
+    let memtable = pick(&[0, 1, 1]) as u8;
+    EngineOptions { wal_bytes_max, twin_memtable_bytes, memtable, ..EngineOptions::default() }
 }
 
 fn options(random: &mut Salted, seed: u64) -> EngineOptions {
@@ -91,7 +93,7 @@ fn options(random: &mut Salted, seed: u64) -> EngineOptions {
         wal_segment_bytes: pick(&[8 << 10, 8 << 10, 12 << 10, 64 << 10]),
         manifest_bytes_max: pick(&[1 << 10, 4 << 10, 1 << 20]),
         background_threads: pick(&[1, 1, 2]) as usize,
-        ..keyspaces(&mut Salted::new(seed ^ 0x7477_696e))
+        ..newer_options(&mut Salted::new(seed ^ 0x7477_696e))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What `aidb bench` can be asked for, and whether it makes sense.
 
 use super::workload::Workload;
-use aidb::{Compression, Durability, Options as EngineOptions};
+use aidb::{Compression, Durability, MemtableKind, Options as EngineOptions};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -74,6 +74,9 @@ pub(crate) struct Options {
     /// Bytes of a memtable [default: the engine's].
     #[arg(long)]
     pub memtable_bytes: Option<usize>,
+    /// How memtables are built [default: the engine's].
+    #[arg(long, value_enum)]
+    pub memtable: Option<Memtable>,
     /// Compression of table blocks [default: the engine's].
     #[arg(long, value_enum)]
     pub compression: Option<BlockCompression>,
@@ -120,6 +123,15 @@ impl WriteDurability {
     }
 }
 
+/// How memtables are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Memtable {
+    /// A B+tree of wide nodes.
+    Wide,
+    /// A skip list.
+    SkipList,
+}
+
 /// How table blocks are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BlockCompression {
@@ -164,6 +176,12 @@ impl Options {
         }
         if let Some(bytes) = self.memtable_bytes {
             options.memtable_bytes = bytes;
+        }
+        if let Some(memtable) = self.memtable {
+            options.memtable = match memtable {
+                Memtable::Wide => MemtableKind::Wide,
+                Memtable::SkipList => MemtableKind::SkipList,
+            };
         }
         if let Some(bits) = self.filter_bits {
             options.filter_bits_per_key = bits;
