@@ -13,8 +13,9 @@
 //! - An append that the log refuses because the device is full fails its group and changes nothing. Any other failed append
 //!   poisons the engine: the log's end is unknown, and a later record would lie behind a hole.
 //!
-//! A full memtable, and one of any keyspace that holds back too much of the log, is switched before the next group. That waits while the full ones are too many or level 0 is too deep;
-//! long before, each group sleeps in proportion to its bytes and the debt, 10 ms at most, without looking at a clock.
+//! A full memtable, and one of any keyspace that holds back too much of the log, is switched before the next group. That
+//! waits while the full ones are too many or level 0 is too deep; long before, each group sleeps in proportion to its bytes
+//! and the debt, 10 ms at most, without looking at a clock.
 
 use super::batch::WriteBatch;
 use super::batch::format::{Operation, RECORD_HEADER_BYTES, record_header};
@@ -117,10 +118,10 @@ impl<E: Env> Writing<E> {
 impl<E: Env> Leader<E> {
     /// Fails if a keyspace that `batch` writes to is not there any more.
     fn check(&self, batch: &WriteBatch) -> Result<()> {
-        match batch.keyspaces().iter().find(|keyspace| !self.trees.contains_key(keyspace)) {
-            None => Ok(()),
-            Some(_) => Err(Error::invalid_argument("the batch writes to a keyspace that was dropped")),
+        if batch.keyspaces().iter().all(|keyspace| self.trees.contains_key(keyspace)) {
+            return Ok(());
         }
+        Err(Error::invalid_argument("the batch writes to a keyspace that was dropped"))
     }
 }
 

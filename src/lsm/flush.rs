@@ -9,11 +9,11 @@
 //!
 //! A failure up to 2 leaves everything as it was, and is tried again: at once when asked, else with growing pauses.
 
-use super::compaction::{Retention, picker::compression};
+use super::compaction::{Retention, picker::table_options};
 use super::files::table_path;
 use super::iter::InternalIterator;
 use super::state::{Change, Core};
-use super::table::{Table, TableBuilder, TableInfo, TableOptions};
+use super::table::{Table, TableBuilder, TableInfo};
 use super::tree::{Immutable, Tree};
 use crate::base::Result;
 use crate::env::Env;
@@ -74,12 +74,7 @@ impl<E: Env> Core<E> {
     }
 
     fn fill_table(&self, tree: &Tree<E>, full: &Immutable, path: &Path, number: u64) -> Result<TableInfo> {
-        let chosen = tree.options();
-        let options = TableOptions {
-            block_bytes: chosen.block_bytes,
-            compression: compression(&chosen, 0),
-            filter_bits_per_key: chosen.filter_bits_per_key,
-        };
+        let options = table_options(&tree.options(), 0);
         let mut retention = Retention::new(self.snapshots.readers(|| self.visible()));
         let mut builder = TableBuilder::create(&self.env, path, number, options)?;
         let mut iter = full.memtable.iter();

@@ -7,14 +7,14 @@
 //! - A compaction that fails or is told to stop removes its outputs and changes nothing.
 
 use super::Retention;
-use super::picker::{Compaction, compression};
+use super::picker::{Compaction, table_options};
 use crate::base::{Error, Result};
 use crate::env::{Disk, Env};
 use crate::lsm::files::table_path;
 use crate::lsm::iter::{InternalIterator, MergingIterator};
 use crate::lsm::options::Options;
 use crate::lsm::state::{Change, Core};
-use crate::lsm::table::{Table, TableBuilder, TableOptions};
+use crate::lsm::table::{Table, TableBuilder};
 use crate::lsm::version::LevelIterator;
 use std::sync::Arc;
 
@@ -141,11 +141,7 @@ impl<'a, E: Env> Outputs<'a, E> {
             let core = self.core;
             let number = core.allocate_number();
             self.numbers.push(number);
-            let options = TableOptions {
-                block_bytes: self.options.block_bytes,
-                compression: compression(&self.options, self.compaction.output_level),
-                filter_bits_per_key: self.options.filter_bits_per_key,
-            };
+            let options = table_options(&self.options, self.compaction.output_level);
             let path = table_path(&core.dir, number);
             self.builder = Some(TableBuilder::create(&core.env, &path, number, options)?);
             self.first_key.clear();

@@ -13,7 +13,7 @@
 
 use crate::env::Env;
 use crate::lsm::options::Options;
-use crate::lsm::table::{Compression, Table};
+use crate::lsm::table::{Compression, Table, TableOptions};
 use crate::lsm::tree::{Tree, TreeState};
 use crate::lsm::version::Version;
 use std::collections::BTreeSet;
@@ -168,8 +168,17 @@ fn disjoint<E: Env>(tables: &[Arc<Table<E>>]) -> bool {
 }
 
 /// Returns the compression of tables in `level`.
-pub(in crate::lsm) fn compression(options: &Options, level: usize) -> Compression {
+fn compression(options: &Options, level: usize) -> Compression {
     if level <= 1 { Compression::None } else { options.compression }
+}
+
+/// Returns how tables of `level` are written.
+pub(in crate::lsm) fn table_options(options: &Options, level: usize) -> TableOptions {
+    TableOptions {
+        block_bytes: options.block_bytes,
+        compression: compression(options, level),
+        filter_bits_per_key: options.filter_bits_per_key,
+    }
 }
 
 fn changes_compression(options: &Options, level: usize) -> bool {

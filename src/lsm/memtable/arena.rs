@@ -196,6 +196,19 @@ impl Drop for Arena {
     }
 }
 
+/// Asks for the cache line at `start`, which may be any address.
+#[inline]
+pub(super) fn prefetch(start: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch is a hint: it reads nothing the program can see and does not fault, whatever the address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(start.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = start;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

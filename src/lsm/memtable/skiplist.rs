@@ -18,7 +18,7 @@
 #![expect(unsafe_code, reason = "a leaf type: nodes of variable length, linked while others read")]
 
 use super::Memtable;
-use super::arena::{ALIGN, Arena};
+use super::arena::{ALIGN, Arena, prefetch};
 use super::filter::MemtableFilter;
 use crate::base::Result;
 use crate::base::key::{SeqNum, Tag};
@@ -186,7 +186,7 @@ impl SkipList {
             let after = self.following(before, level);
             if level > 0 {
                 // Where the search goes on if it does not go right: fetched while `after` is.
-                prefetch(self.following(before, level - 1));
+                prefetch(self.following(before, level - 1).cast());
             }
             // What was too far on the level above is too far here.
             if after != known_after && !after.is_null() && self.compare(after, target).is_lt() {
@@ -251,19 +251,6 @@ impl SkipList {
         let (_, after) = self.search(target, |level, before| last[level] = before);
         assert!(after.is_null() || self.compare(after, target).is_ne(), "internal key inserted twice");
     }
-}
-
-/// Asks for the first cache line of `node`, which may be null.
-#[inline]
-fn prefetch(node: *const Node) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch is a hint: it reads nothing the program can see and does not fault, whatever the address.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(node.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = node;
 }
 
 impl Writer {

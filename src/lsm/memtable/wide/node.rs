@@ -17,7 +17,7 @@
 //! - What a reference leads to is written before the reference is stored with `Release`.
 #![expect(unsafe_code, reason = "a leaf module: nodes in an arena, read while one thread writes")]
 
-use super::super::arena::{ALIGN, Arena, Place};
+use super::super::arena::{ALIGN, Arena, Place, prefetch};
 use super::super::sync::{AtomicU32, AtomicU64, Ordering, Slot};
 use super::order::{Permutation, SLOTS_MAX};
 use crate::base::key::{Tag, compare};
@@ -421,16 +421,4 @@ pub(super) fn head(key: &[u8], skip: u32) -> u64 {
 /// Returns the length of the prefix that two keys share.
 pub(super) fn shared(a: Entry<'_>, b: Entry<'_>) -> u32 {
     a.key().iter().zip(b.key()).take_while(|(a, b)| a == b).count() as u32
-}
-
-#[inline]
-fn prefetch(start: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch is a hint: it reads nothing the program can see and does not fault, whatever the address.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(start.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = start;
 }
