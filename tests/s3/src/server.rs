@@ -1,8 +1,10 @@
 //! An S3 server over a directory, on a free port of 127.0.0.1: [`Server`].
 //!
-//! It is `s3s-fs` with one thing added: conditional puts are taken one after another, because its check and its write are
-//! two steps.
+//! It is `s3s-fs` with two things added: conditional puts are taken one after another, because its check and its write
+//! are two steps; and a request is read to its end before it is answered, because an early answer over a connection with
+//! unread bytes is lost when that is closed.
 
+use http_body_util::BodyExt;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::IF_NONE_MATCH;
@@ -62,9 +64,12 @@ async fn serve(listener: TcpListener, service: S3Service) {
             let one_by_one = service_fn(move |request: Request<Incoming>| {
                 let (service, conditional) = (service.clone(), conditional.clone());
                 async move {
+                    let (parts, body) = request.into_parts();
+                    let body = body.collect().await.map_err(|error| s3s::HttpError::new(Box::new(error)))?.to_bytes();
+                    let request = Request::from_parts(parts, s3s::Body::from(body));
                     let alone = request.headers().contains_key(IF_NONE_MATCH);
                     let _turn = if alone { Some(conditional.lock().await) } else { None };
-                    service.call(request.map(s3s::Body::from)).await
+                    service.call(request).await
                 }
             });
             let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), one_by_one).await;
