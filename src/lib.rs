@@ -55,6 +55,6 @@ pub mod server;
 
 pub use base::{Error, ErrorKind, Result};
 pub use lsm::{
-    CommitInfo, Compression, Cursor, DB, DbIterator, Durability, Engine, Entry, IntegrityReport, Keyspace,
-    KeyspaceOptions, MemtableKind, Options, Snapshot, Statistics, Value, WriteBatch, WriteOptions,
+    CheckpointReport, CommitInfo, Compression, Cursor, DB, DbIterator, Durability, Engine, Entry, IntegrityReport,
+    Keyspace, KeyspaceOptions, MemtableKind, Options, ReadOnly, Snapshot, Statistics, Value, WriteBatch, WriteOptions,
 };

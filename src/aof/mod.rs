@@ -22,6 +22,7 @@
 //! | `lookup` | where in a segment to begin |
 //! | `cursor` | records in order |
 //! | `view` | a directory that another process writes |
+//! | `tail` | the end of a log, frame by frame |
 //! | `verify` | every byte looked at |
 //! | `joined` | archived segments before local ones |
 //! | `readers` | cursors and open segments, counted |
@@ -74,6 +75,7 @@ mod sealed_tests;
 mod segment;
 mod stage;
 pub mod store;
+pub mod tail;
 #[cfg(test)]
 mod test_env;
 #[cfg(test)]

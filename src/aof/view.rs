@@ -116,6 +116,13 @@ impl<E: Env> ViewChain<E> {
         &self.dir
     }
 
+    /// Looks again and returns the segments, oldest first.
+    pub(super) fn spans(&self) -> Result<Vec<Span>> {
+        self.look()?;
+        let seen = self.seen.lock();
+        Ok((0..seen.headers.len()).map(|index| seen.span(index)).collect())
+    }
+
     /// Looks at the directory and the last segment again.
     fn look(&self) -> Result<()> {
         let mut attempt = 0;

@@ -299,7 +299,7 @@ impl<E: Env> Engine<E> {
 }
 
 /// What an iterator of a closed engine or a dropped keyspace reads.
-struct FailedSource(Error);
+pub(super) struct FailedSource(pub(super) Error);
 
 impl Source for FailedSource {
     fn open(&self) -> Result<MergingIterator> {

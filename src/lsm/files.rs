@@ -1,6 +1,7 @@
 //! Names in an engine's directory, and what each one is.
 //!
-//! `LOCK` (held while open), `CURRENT` (names the MANIFEST), `MANIFEST-NNNNNN`, `NNNNNN.sst` (tables), `wal/` (the log).
+//! `LOCK` (held while open), `CURRENT` (names the MANIFEST), `MANIFEST-NNNNNN`, `NNNNNN.sst` (tables), `wal/` (the log),
+//! `INCOMPLETE` (while a checkpoint or restore fills the directory).
 //! Numbers have at least six digits, come from one counter and are never used twice. Any other name is not ours and is left alone.
 
 use std::ffi::OsStr;
@@ -13,11 +14,15 @@ pub(super) const CURRENT: &str = "CURRENT";
 /// What an interrupted switch of [`CURRENT`] leaves.
 const CURRENT_TEMPORARY: &str = "CURRENT.tmp";
 
+/// Says that a directory is being filled and is not to be opened.
+pub(super) const INCOMPLETE: &str = "INCOMPLETE";
+
 /// What a name in the directory stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FileKind {
     Current,
     CurrentTemporary,
+    Incomplete,
     Manifest(u64),
     Table(u64),
     /// The lock, the log, or not ours.
@@ -31,6 +36,8 @@ impl FileKind {
             FileKind::Current
         } else if name == CURRENT_TEMPORARY {
             FileKind::CurrentTemporary
+        } else if name == INCOMPLETE {
+            FileKind::Incomplete
         } else if let Some(number) = name.strip_prefix("MANIFEST-").and_then(parse_number) {
             FileKind::Manifest(number)
         } else if let Some(number) = name.strip_suffix(".sst").and_then(parse_number) {
@@ -77,6 +84,7 @@ mod tests {
         assert_eq!(parse(&manifest_name(12)), FileKind::Manifest(12));
         assert_eq!(parse("CURRENT"), FileKind::Current);
         assert_eq!(parse("CURRENT.tmp"), FileKind::CurrentTemporary);
+        assert_eq!(parse(INCOMPLETE), FileKind::Incomplete);
         for name in ["7.sst", "+00007.sst", "000007.sst.bak", "MANIFEST-", "LOCK", "wal", "0000007.sst", ""] {
             assert_eq!(parse(name), FileKind::Other, "{name}");
         }

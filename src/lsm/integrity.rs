@@ -6,6 +6,7 @@
 use super::files::{CURRENT, FileKind, manifest_name};
 use super::manifest::read_current;
 use super::state::Core;
+use super::table::TableInfo;
 use super::version::Version;
 use crate::base::{Error, Result};
 use crate::env::{Disk, Env};
@@ -31,6 +32,18 @@ impl IntegrityReport {
     /// Returns true if nothing is wrong.
     pub fn is_sound(&self) -> bool {
         self.problems.is_empty()
+    }
+
+    /// Adds what the verification of one table gave.
+    pub(super) fn add(&mut self, verified: Result<TableInfo>) {
+        match verified {
+            Ok(info) => {
+                self.tables += 1;
+                self.entries += info.entries;
+                self.bytes += info.file_bytes;
+            }
+            Err(error) => self.problems.push(error),
+        }
     }
 }
 
@@ -65,14 +78,7 @@ impl<E: Env> Core<E> {
         }
         for (_, table) in version.tables() {
             self.check_open()?;
-            match table.verify() {
-                Ok(info) => {
-                    report.tables += 1;
-                    report.entries += info.entries;
-                    report.bytes += info.file_bytes;
-                }
-                Err(error) => report.problems.push(error),
-            }
+            report.add(table.verify());
         }
         Ok(())
     }

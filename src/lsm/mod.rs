@@ -10,6 +10,7 @@
 //! | [`iter`], [`iterator`] | cursors over internal entries; over what a user sees |
 //! | `version`, [`manifest`], `files` | which tables there are, in memory and on disk |
 //! | `compaction` | picking and doing compactions, and what they keep |
+//! | [`ops`] | operations on the whole directory: checkpoints, reading beside the writer |
 //! | `tree`, `state`, `background`, `recovery` | what threads share by keyspace and in all, the threads, and opening |
 //!
 //! **Invariant:** the six rules that keep data. 1. A failed write or sync of the log or MANIFEST poisons the engine (`state`).
@@ -31,6 +32,7 @@ pub mod iterator;
 pub mod keyspace;
 pub mod manifest;
 pub mod memtable;
+pub mod ops;
 pub mod options;
 mod recovery;
 pub mod snapshot;
@@ -50,6 +52,8 @@ pub use integrity::IntegrityReport;
 pub use iterator::{Cursor, DbIterator, Entry};
 pub use keyspace::Keyspace;
 pub use memtable::MemtableKind;
+pub use ops::checkpoint::CheckpointReport;
+pub use ops::read_only::ReadOnly;
 pub use options::{Durability, KeyspaceOptions, Options, WriteOptions};
 pub use snapshot::Snapshot;
 pub use stats::{LevelStatistics, Statistics};

@@ -15,7 +15,7 @@
 use super::batch::format::decode_record;
 use super::cache::BlockCache;
 use super::commit::{Leader, Queue, Writing};
-use super::files::{FileKind, WAL_DIR, table_path};
+use super::files::{FileKind, INCOMPLETE, WAL_DIR, table_path};
 use super::manifest::format::VersionEdit;
 use super::manifest::{Manifest, read_current, read_manifest};
 use super::options::Options;
@@ -44,7 +44,7 @@ pub(super) fn open<E: Env>(env: E, dir: &Path, options: Options) -> Result<Core<
     let cache = BlockCache::new(options.block_cache_bytes as u64);
     let mut versions = BTreeMap::new();
     for (keyspace, tree) in &durable.trees {
-        versions.insert(*keyspace, found.open_tables(&env, &options, &cache, &tree.tables)?);
+        versions.insert(*keyspace, found.open_tables(&env, &options, &cache, &tree.tables, &|_| None)?);
     }
     let listed = found.kinds.iter().filter_map(|kind| kind.number()).max().map_or(1, |number| number + 1);
     let mut manifest_no = durable.next_file.max(listed);
@@ -86,22 +86,22 @@ fn lock<E: Env>(env: &E, dir: &Path, options: &Options) -> Result<<E::Disk as Di
 }
 
 /// What the MANIFEST says.
-struct Durable {
-    trees: BTreeMap<u32, ReplayedTree>,
+pub(super) struct Durable {
+    pub(super) trees: BTreeMap<u32, ReplayedTree>,
     next_file: u64,
     next_keyspace: u32,
-    position: Position,
+    pub(super) position: Position,
 }
 
 /// What the directory holds.
-struct Found<'a> {
+pub(super) struct Found<'a> {
     dir: &'a Path,
     kinds: Vec<FileKind>,
     bytes: BTreeMap<u64, u64>,
 }
 
 impl<'a> Found<'a> {
-    fn list<E: Env>(env: &E, dir: &'a Path) -> Result<Found<'a>> {
+    pub(super) fn list<E: Env>(env: &E, dir: &'a Path) -> Result<Found<'a>> {
         let entries = env.disk().list(dir).map_err(|error| Error::io("list", dir, error))?;
         let files: Vec<_> = entries.iter().filter(|entry| !entry.is_dir).collect();
         let kinds = files.iter().map(|entry| FileKind::parse(&entry.name)).collect();
@@ -113,7 +113,14 @@ impl<'a> Found<'a> {
         Ok(Found { dir, kinds, bytes })
     }
 
-    fn read_manifest<E: Env>(&self, env: &E, options: &Options) -> Result<Durable> {
+    pub(super) fn read_manifest<E: Env>(&self, env: &E, options: &Options) -> Result<Durable> {
+        if self.kinds.contains(&FileKind::Incomplete) {
+            let dir = self.dir.display();
+            return Err(Error::invalid_argument(format_args!(
+                "{dir} was being filled by a checkpoint or restore that did not finish (it holds {INCOMPLETE}): remove it and \
+                 do that again"
+            )));
+        }
         if !self.kinds.contains(&FileKind::Current) {
             return self.create(options);
         }
@@ -157,12 +164,14 @@ impl<'a> Found<'a> {
         Ok(Durable { trees, next_file: 1, next_keyspace: DEFAULT_KEYSPACE + 1, position: Position::default() })
     }
 
-    fn open_tables<E: Env>(
+    /// Opens `tables`, except those that `known` has open.
+    pub(super) fn open_tables<E: Env>(
         &self,
         env: &E,
         options: &Options,
         cache: &BlockCache,
         tables: &TableMap,
+        known: &dyn Fn(u64) -> Option<Arc<Table<E>>>,
     ) -> Result<Version<E>> {
         let deepest = tables.values().map(|(level, _)| *level + 1).max().unwrap_or(0);
         let mut levels: Vec<Vec<Arc<Table<E>>>> = (0..deepest.max(options.levels_max)).map(|_| Vec::new()).collect();
@@ -176,11 +185,14 @@ impl<'a> Found<'a> {
                 }
                 Some(_) => {}
             }
-            let table = Table::open(env, &path, *number, cache.clone())?;
+            let table = match known(*number) {
+                Some(table) => table,
+                None => Arc::new(Table::open(env, &path, *number, cache.clone())?),
+            };
             if table.info() != info {
                 return Err(Error::corruption(&path, 0, "the table's properties are not those in its manifest"));
             }
-            levels[*level].push(Arc::new(table));
+            levels[*level].push(table);
         }
         let version = Version::sorted(env, levels);
         match version.overlap(env) {
@@ -211,10 +223,10 @@ impl<'a> Found<'a> {
 }
 
 /// What the log added to the tables.
-struct Replayed {
+pub(super) struct Replayed {
     trees: BTreeMap<u32, ReplayedMemtables>,
     next_keyspace: u32,
-    last_seq: SeqNum,
+    pub(super) last_seq: SeqNum,
 }
 
 /// What the log added to one keyspace.
@@ -231,16 +243,7 @@ struct ReplayedMemtables {
 fn replay_log<E: Env>(env: &E, dir: &Path, options: &Options, durable: &Durable) -> Result<(Log<E>, Replayed)> {
     let wal_dir = dir.join(WAL_DIR);
     let log_options = LogOptions { segment_bytes: options.wal_segment_bytes, ..LogOptions::default() };
-    let by_default = env.planted("keyspace_replayed_from_another").then(|| durable.trees[&DEFAULT_KEYSPACE].flushed);
-    let memtables = |tree: &ReplayedTree| ReplayedMemtables {
-        flushed: by_default.unwrap_or(tree.flushed),
-        ..ReplayedMemtables::default()
-    };
-    let mut replayed = Replayed {
-        trees: durable.trees.iter().map(|(keyspace, tree)| (*keyspace, memtables(tree))).collect(),
-        next_keyspace: durable.next_keyspace,
-        last_seq: durable.position.seq,
-    };
+    let mut replayed = Replayed::new(env, durable);
     let (log, report) = Log::open(env.clone(), &wal_dir, log_options, &mut |frame| {
         if frame.lsn < durable.position.lsn { Ok(()) } else { replayed.apply(env, frame, options, &wal_dir) }
     })?;
@@ -265,7 +268,23 @@ fn check_range(wal_dir: &Path, report: &RecoveryReport, wal_lsn: Lsn) -> Result<
 }
 
 impl Replayed {
-    fn apply<E: Env>(&mut self, env: &E, frame: Frame<'_>, options: &Options, wal_dir: &Path) -> Result<()> {
+    /// Begins where the tables of `durable` end.
+    pub(super) fn new<E: Env>(env: &E, durable: &Durable) -> Replayed {
+        let by_default =
+            env.planted("keyspace_replayed_from_another").then(|| durable.trees[&DEFAULT_KEYSPACE].flushed);
+        let memtables = |tree: &ReplayedTree| ReplayedMemtables {
+            flushed: by_default.unwrap_or(tree.flushed),
+            ..ReplayedMemtables::default()
+        };
+        Replayed {
+            trees: durable.trees.iter().map(|(keyspace, tree)| (*keyspace, memtables(tree))).collect(),
+            next_keyspace: durable.next_keyspace,
+            last_seq: durable.position.seq,
+        }
+    }
+
+    /// Inserts what a record of the log holds and tables do not.
+    pub(super) fn apply<E: Env>(&mut self, env: &E, frame: Frame<'_>, options: &Options, wal_dir: &Path) -> Result<()> {
         let corruption = |what: &str| Error::corruption(wal_dir, frame.lsn.0, what);
         let record = decode_record(frame.payload).map_err(corruption)?;
         if record.first.0 != self.last_seq.0 + 1 {
@@ -291,7 +310,7 @@ impl Replayed {
     }
 
     /// Joins memtables and tables.
-    fn join<E: Env>(
+    pub(super) fn join<E: Env>(
         &mut self,
         env: &E,
         durable: BTreeMap<u32, ReplayedTree>,

@@ -219,7 +219,8 @@ impl fmt::Display for Statistics {
     }
 }
 
-fn sum_levels(trees: impl Iterator<Item = Vec<LevelStatistics>>) -> Vec<LevelStatistics> {
+/// Adds up the levels of several keyspaces.
+pub(super) fn sum_levels(trees: impl Iterator<Item = Vec<LevelStatistics>>) -> Vec<LevelStatistics> {
     let mut sums: Vec<LevelStatistics> = Vec::new();
     for tree in trees {
         sums.resize(sums.len().max(tree.len()), LevelStatistics::default());

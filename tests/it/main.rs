@@ -2,6 +2,7 @@
 //! the tool as commands.
 
 mod aof_tool;
+mod db_tool;
 mod kill9;
 mod process;
 mod protocol;

@@ -1,4 +1,4 @@
-//! `aidb`: the operator's tool. Measures an engine, shows a database's statistics, checks its integrity, and works on logs.
+//! `aidb`: the operator's tool. Measures an engine, looks into a database, checks and copies it, and works on logs.
 //!
 //! Every failure ends in one line on standard error and a non-zero exit: 1 for a failure or damage, 2 for a bad command
 //! line. Nothing here panics on what a user can type or leave on a disk.
@@ -7,12 +7,14 @@
 mod aof;
 mod bench;
 mod inspect;
+mod operate;
+mod output;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Operates AiDb databases and logs: benchmarks, statistics, verification, appending, reading.
+/// Operates AiDb databases and logs: benchmarks, looking, verification, checkpoints, appending, reading.
 #[derive(Parser)]
 #[command(name = "aidb", version, arg_required_else_help = true)]
 struct Arguments {
@@ -28,16 +30,43 @@ enum Command {
     /// Measures the engine with db_bench's workloads and checks every answer.
     #[command(after_help = bench::HELP)]
     Bench(Box<bench::Options>),
+    /// Makes a directory that opens as the database is now, sharing its tables through hard links.
+    ///
+    /// Opens the database, which recovers it if it was not closed; no other process may have it open.
+    #[command(after_help = operate::CHECKPOINT_HELP)]
+    Checkpoint {
+        /// The database's directory.
+        dir: PathBuf,
+        /// The new directory; must not exist or be empty.
+        target: PathBuf,
+    },
+    /// Prints the value of a key.
+    ///
+    /// Changes nothing; another process may have the database open. Exits with 1 if there is no such key.
+    #[command(after_help = inspect::GET_HELP)]
+    Get(inspect::Get),
+    /// Prints the levels of a database, with each table.
+    ///
+    /// Changes nothing; another process may have it open.
+    Levels {
+        /// The database's directory.
+        dir: PathBuf,
+    },
+    /// Prints keys and values in order.
+    ///
+    /// Changes nothing; another process may have the database open.
+    #[command(after_help = inspect::SCAN_HELP)]
+    Scan(inspect::Scan),
     /// Prints the statistics of a database.
     ///
-    /// Opens it, which recovers it if it was not closed; no other process may have it open.
+    /// Changes nothing; another process may have it open.
     Stats {
         /// The database's directory.
         dir: PathBuf,
     },
-    /// Reads every byte of a database and checks it: checksums, order, and that the files agree with one another.
+    /// Reads every table of a database and the log that it needs, and checks them: checksums, order, and that they agree.
     ///
-    /// Opens it, which recovers it if it was not closed; no other process may have it open. Exits with 1 on damage.
+    /// Changes nothing; another process may have it open. Exits with 1 on damage.
     Verify {
         /// The database's directory.
         dir: PathBuf,
@@ -48,6 +77,10 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Aof(command) => aof::run(&command),
         Command::Bench(options) => bench::run(&options),
+        Command::Checkpoint { dir, target } => operate::checkpoint(&dir, &target),
+        Command::Get(options) => inspect::get(&options),
+        Command::Levels { dir } => inspect::levels(&dir),
+        Command::Scan(options) => inspect::scan(&options),
         Command::Stats { dir } => inspect::stats(&dir),
         Command::Verify { dir } => inspect::verify(&dir),
     };

@@ -4,6 +4,8 @@
 mod keyspaces;
 mod model;
 mod open;
+mod ops;
+mod ops_read_only;
 
 use super::{DB, Options};
 use tempfile::TempDir;

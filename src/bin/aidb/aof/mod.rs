@@ -27,8 +27,8 @@ mod show;
 mod tail;
 mod verify;
 
+use crate::output::Output;
 use clap::Subcommand;
-use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
 
 /// What `aidb aof` can do.
 #[derive(Subcommand)]
@@ -65,51 +65,5 @@ pub(crate) fn run(command: &Command) -> Result<(), String> {
         Command::Tail(options) => tail::run(options),
         Command::Verify(options) => verify::run(options),
         Command::Metrics(options) => metrics::run(options),
-    }
-}
-
-/// Standard output that may close: what is written then is dropped, and [`is_open`](Output::is_open) says so.
-struct Output {
-    out: BufWriter<StdoutLock<'static>>,
-    open: bool,
-}
-
-impl Output {
-    fn new() -> Output {
-        Output { out: BufWriter::new(io::stdout().lock()), open: true }
-    }
-
-    fn is_open(&self) -> bool {
-        self.open
-    }
-
-    fn note(&mut self, done: io::Result<()>) -> Result<(), String> {
-        match done {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => self.open = false,
-            Err(error) => return Err(format!("standard output: {error}")),
-            Ok(()) => {}
-        }
-        Ok(())
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) -> Result<(), String> {
-        if !self.open {
-            return Ok(());
-        }
-        let done = self.out.write_all(bytes);
-        self.note(done)
-    }
-
-    fn line(&mut self, line: &str) -> Result<(), String> {
-        self.bytes(line.as_bytes())?;
-        self.bytes(b"\n")
-    }
-
-    fn flush(&mut self) -> Result<(), String> {
-        if !self.open {
-            return Ok(());
-        }
-        let done = self.out.flush();
-        self.note(done)
     }
 }

@@ -1,0 +1,17 @@
+//! Operations on the whole directory of an engine, beside reading and writing it.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`checkpoint`] | makes a second directory that opens as what was committed |
+//! | [`read_only`] | reads it beside the process that writes it |
+//! | `moment` | holds the tables and the log of one moment |
+//! | `fresh` | fills a new directory that is opened whole or not at all |
+//! | `files` | links and copies files for the others |
+//!
+//! Each runs on its caller's thread, beside writers, flushes and compactions.
+
+pub mod checkpoint;
+mod files;
+mod fresh;
+mod moment;
+pub mod read_only;

@@ -1,0 +1,106 @@
+//! `aidb` on a database as a process: looking into one that is being written changes nothing; copies open.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a test is the outside world")]
+
+use aidb::{DB, Durability, KeyspaceOptions, Options, WriteBatch};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Runs `aidb`; what it printed, or its one line of complaint.
+fn aidb(words: &[&str]) -> Result<String, String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_aidb")).args(words).output().expect("aidb runs");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    let (out, err) = (text(output.stdout), text(output.stderr));
+    match output.status.code() {
+        Some(0) => Ok(out),
+        Some(1) => {
+            assert!(err.starts_with("aidb: ") && err.lines().count() == 1, "{err}");
+            Err(err)
+        }
+        code => panic!("{words:?} ended with {code:?}: {err}"),
+    }
+}
+
+/// Everything below `dir`: names and bytes.
+fn image(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files.extend(image(&path));
+        } else {
+            files.insert(path.clone(), std::fs::read(&path).expect("a file"));
+        }
+    }
+    files
+}
+
+fn small() -> Options {
+    Options { memtable_bytes: 4 << 10, table_bytes: 4 << 10, ..Options::default() }
+}
+
+/// A database of tables and log, open.
+fn database(dir: &Path) -> DB {
+    let db = DB::open(dir, Options { durability: Durability::Os, ..small() }).expect("it opens");
+    let events = db.keyspace("events", KeyspaceOptions::default()).expect("a keyspace");
+    for number in 0..300 {
+        let mut batch = WriteBatch::new();
+        batch.put(format!("user:{number:03}"), format!("value {number}\n"));
+        batch.put_in(&events, [0, (number % 256) as u8], "event");
+        db.write(batch).expect("written");
+    }
+    db.flush().expect("flushed");
+    db.put("user:last", "in the log").expect("written");
+    db
+}
+
+#[test]
+fn looking_beside_a_writer_changes_nothing() {
+    let place = tempfile::tempdir().expect("a directory");
+    let dir = place.path().to_str().expect("text");
+    let db = database(place.path());
+    let before = image(place.path());
+    assert_eq!(aidb(&["get", dir, "user:007"]).expect("found"), "value 7\n\n");
+    assert_eq!(aidb(&["get", dir, "user:last"]).expect("found"), "in the log\n");
+    assert_eq!(aidb(&["get", dir, "--keyspace", "events", "\\x00\\x07"]).expect("found"), "event\n");
+    assert!(aidb(&["get", dir, "nobody"]).expect_err("no key").contains("nobody"));
+    assert!(aidb(&["get", dir, "--keyspace", "nothing", "k"]).expect_err("no keyspace").contains("nothing"));
+    assert_eq!(aidb(&["scan", dir]).expect("read").lines().count(), 301);
+    assert_eq!(aidb(&["scan", dir, "--from", "user:298", "--to", "user:last"]).expect("read"), {
+        "user:298\tvalue 298\\n\nuser:299\tvalue 299\\n\n"
+    });
+    let words = ["scan", dir, "--prefix", "user:", "--reverse", "--limit", "2", "--keys"];
+    assert_eq!(aidb(&words).expect("read"), "user:last\nuser:299\n");
+    assert_eq!(aidb(&["scan", dir, "--keyspace", "events", "--limit", "1", "--keys"]).expect("read"), "\\x00\\x00\n");
+    let levels = aidb(&["levels", dir]).expect("read");
+    assert!(levels.contains("user:000..=user:299") && levels.contains("keyspace events"), "{levels}");
+    assert!(aidb(&["stats", dir]).expect("read").contains("amplification"));
+    assert!(aidb(&["verify", dir]).expect("sound").contains("sound"));
+    assert_eq!(image(place.path()), before);
+    assert!(aidb(&["checkpoint", dir, "/nowhere"]).expect_err("it is open").contains("in use"));
+    db.close().expect("closed");
+}
+
+#[test]
+fn checkpoint_is_a_database_and_damage_is_named() {
+    let place = tempfile::tempdir().expect("a directory");
+    let (dir, copy) = (place.path().join("db"), place.path().join("copy"));
+    let text = |path: &Path| path.to_str().expect("text").to_owned();
+    database(&dir).close().expect("closed");
+    aidb(&["checkpoint", &text(&dir), &text(&copy)]).expect("made");
+    assert!(aidb(&["checkpoint", &text(&dir), &text(&copy)]).expect_err("there").contains("not empty"));
+    assert_eq!(aidb(&["scan", &text(&copy)]), aidb(&["scan", &text(&dir)]));
+    let table =
+        image(&copy).into_keys().find(|path| path.extension().is_some_and(|ext| ext == "sst")).expect("a table");
+    let mut bytes = std::fs::read(&table).expect("read");
+    bytes[3] ^= 1;
+    std::fs::remove_file(&table).expect("the name goes, the other one stays");
+    std::fs::write(&table, bytes).expect("written");
+    assert!(aidb(&["verify", &text(&copy)]).is_err());
+    assert!(aidb(&["verify", &text(&dir)]).expect("sound").contains("sound"));
+    for command in ["get", "scan", "levels", "stats", "verify"] {
+        let mut words = vec![command, "/nowhere"];
+        words.extend((command == "get").then_some("key"));
+        assert!(aidb(&words).expect_err("no database").contains("/nowhere"));
+    }
+}
