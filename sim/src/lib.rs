@@ -12,6 +12,7 @@
 //! | explore every run of a small program | [`Explorer`] |
 //! | simulate the engine from a seed, judged by every checker | [`profile`], [`check`](mod@check) |
 //! | run thousands of seeds, or a crash at every disk operation | [`campaign`] |
+//! | tell a case by hand, with a fault at each step | [`story`] |
 //! | keep, replay and shrink a failure | [`case`](mod@case), [`shrink`](mod@shrink) |
 //!
 //! # Example
@@ -82,6 +83,7 @@ mod harness;
 pub mod profile;
 mod scheduler;
 pub mod shrink;
+pub mod story;
 mod sync;
 #[cfg(test)]
 mod tests;

@@ -9,12 +9,10 @@ use aidb::aof::archive::ArchiveStorage;
 use aidb::aof::{
     Aof, AofConfig, AofError, ArchiveConfig, FlushStrategy, From, KeyRing, Retention, SegmentStatus, Visibility,
 };
-use aidb::env::{Disk, DiskFile, Env, EnvJoin, OpenMode, SyncKind};
+use aidb::env::{Disk, DiskFile, Env, EnvJoin, OpenMode};
 use aidb::{ErrorKind, Result};
-use aidb_sim::{
-    At, Exit, Fault, FaultEvent, FaultPlan, Harness, Loss, LossMode, Outcome, Schedule, SimArchive, SimEnv,
-    WorldConfig, run,
-};
+use aidb_sim::story::{at_each, crash_at_each, files, flip, healed, process, told};
+use aidb_sim::{At, Fault, FaultEvent, Harness, Loss, LossMode, SimArchive, SimEnv};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -96,37 +94,6 @@ fn content(log: &Log) -> Result<Content> {
     log.cursor(From::First)?.map(|record| record.map(|record| (record.id, record.bytes.to_vec()))).collect()
 }
 
-/// Runs one incarnation of the process; returns what it gave, if it came so far.
-fn process<T: 'static>(harness: &mut Harness, story: impl FnOnce(&SimEnv) -> T + 'static) -> (Exit, Option<T>) {
-    let given = Rc::new(RefCell::new(None));
-    let mine = Rc::clone(&given);
-    let exit = harness.run_process(move |env| *mine.borrow_mut() = Some(story(&env)));
-    let given = given.borrow_mut().take();
-    (exit, given)
-}
-
-fn told(events: Vec<FaultEvent>, body: impl FnOnce(&mut Harness)) -> Outcome {
-    let plan = FaultPlan::Explicit(events.clone());
-    // A story may end in the middle: what still runs is killed.
-    let config = WorldConfig { plan, schedule: Schedule::Calm, leak_check: false, ..WorldConfig::calm(1) };
-    let outcome = run(&config, body);
-    assert_eq!(outcome.violation, None, "{events:?}");
-    outcome
-}
-
-/// Tells a story with the process dying at each of its operations, before and after it, and then with the power lost there.
-fn crash_at_each(story: impl Fn(&mut Harness)) {
-    let ios = told(Vec::new(), &story).mutating_ios;
-    assert!(ios > 5, "the story is too short: {ios} operations");
-    for io in 0..ios {
-        for after in [false, true] {
-            told(vec![FaultEvent::process_crash(io, after)], &story);
-            let mode = [LossMode::All, LossMode::Sectors, LossMode::Prefix][(io % 3) as usize];
-            told(vec![FaultEvent::power_loss(io, after, Loss { mode, salt: io })], &story);
-        }
-    }
-}
-
 /// Tells a story with `fault` at each operation of the archive.
 fn remote_at_each(fault: Fault, story: impl Fn(&mut Harness)) {
     for op in 0..14 {
@@ -136,18 +103,15 @@ fn remote_at_each(fault: Fault, story: impl Fn(&mut Harness)) {
 
 /// Reads what is there when disk and archive are well.
 fn reopened(harness: &mut Harness, config: AofConfig) -> Content {
-    harness.set_faults(false);
-    harness.set_crashes(false);
     SimArchive.land_all();
-    let (_, read) = process(harness, |env| {
+    healed(harness, |env| {
         let log = open(env, config)?;
         let read = content(&log)?;
         let report = log.verify()?;
         assert!(report.faults.is_empty(), "{:?}", report.faults);
         log.close()?;
         Ok(read)
-    });
-    read.expect("nothing kills it").unwrap_or_else(|error: aidb::Error| panic!("it does not open: {error}"))
+    })
 }
 
 /// A life with every kind of file: records, rolls, a truncation, a second opening; with an archive also uploads.
@@ -181,21 +145,8 @@ fn live(harness: &mut Harness, config: fn() -> AofConfig) {
     known.assert_kept(&reopened(harness, config()));
 }
 
-fn files(harness: &Harness, dir: &str, suffix: &str) -> Vec<PathBuf> {
-    let all = harness.files().into_iter().map(|file| PathBuf::from(file.path));
-    all.filter(|path| path.parent() == Some(Path::new(dir)) && path.to_string_lossy().ends_with(suffix)).collect()
-}
-
 fn segments(harness: &Harness) -> Vec<PathBuf> {
     files(harness, DIR, ".log")
-}
-
-fn flip(harness: &Harness, path: &Path, offset: u64) {
-    let file = harness.env().disk().open(path, OpenMode::ReadWrite).unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, offset).unwrap();
-    file.write_at(&[byte[0] ^ 0x40], offset).unwrap();
-    file.sync(SyncKind::All).unwrap();
 }
 
 /// Writes three segments and a clean end; returns what was written.
@@ -263,11 +214,8 @@ fn a_sync_that_fails_then_a_restart_then_a_power_loss() {
         harness.power_loss(Loss::ALL);
         known.assert_kept(&reopened(harness, small()));
     };
-    let ios = told(Vec::new(), story).mutating_ios;
-    for io in 0..ios {
-        for salt in 0..2 {
-            told(vec![FaultEvent { at: At::Io(io), fault: Fault::SyncFail { no_space: false, salt } }], story);
-        }
+    for salt in 0..2 {
+        at_each(|io| FaultEvent { at: At::Io(io), fault: Fault::SyncFail { no_space: false, salt } }, story);
     }
 }
 
@@ -290,10 +238,7 @@ fn a_full_disk_anywhere_is_a_clean_refusal_and_the_same_handle_goes_on() {
         harness.power_loss(Loss::ALL);
         known.assert_kept(&reopened(harness, small()));
     };
-    let ios = told(Vec::new(), story).mutating_ios;
-    for io in 0..ios {
-        told(vec![FaultEvent { at: At::Io(io), fault: Fault::NoSpace { ios: 6, salt: io * 2 + 1 } }], story);
-    }
+    at_each(|io| FaultEvent { at: At::Io(io), fault: Fault::NoSpace { ios: 6, salt: io * 2 + 1 } }, story);
 }
 
 #[test]

@@ -5,11 +5,10 @@
 //! was learned from them.
 
 use aidb::base::{ErrorKind, Result};
-use aidb::env::{Disk, DiskFile, Env, OpenMode, SyncKind};
+use aidb::env::{Disk, DiskFile, Env, OpenMode};
 use aidb::lsm::{Durability, Engine, Options, WriteBatch, WriteOptions};
-use aidb_sim::{
-    At, Exit, Fault, FaultEvent, FaultPlan, Harness, Loss, LossMode, Outcome, Schedule, SimEnv, WorldConfig, run,
-};
+use aidb_sim::story::{at_each, files, flip, healed, process, told, world};
+use aidb_sim::{At, Fault, FaultEvent, Harness, Loss, LossMode, SimEnv, run};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -59,33 +58,6 @@ fn content(db: &Db) -> Result<Content> {
     db.iter().map(|entry| entry.map(|entry| (entry.key, entry.value.to_vec()))).collect()
 }
 
-/// Runs one incarnation of the process; returns what it gave, if it came so far.
-fn process<T: 'static>(harness: &mut Harness, story: impl FnOnce(&SimEnv) -> T + 'static) -> (Exit, Option<T>) {
-    let given = Rc::new(RefCell::new(None));
-    let mine = Rc::clone(&given);
-    let exit = harness.run_process(move |env| *mine.borrow_mut() = Some(story(&env)));
-    let given = given.borrow_mut().take();
-    (exit, given)
-}
-
-fn told(events: Vec<FaultEvent>, body: impl FnOnce(&mut Harness)) -> Outcome {
-    let plan = FaultPlan::Explicit(events);
-    // A story may end in the middle: what still runs is killed.
-    let config = WorldConfig { plan, schedule: Schedule::Calm, leak_check: false, ..WorldConfig::calm(1) };
-    let outcome = run(&config, body);
-    assert_eq!(outcome.violation, None);
-    outcome
-}
-
-/// Tells a story at each of its disk operations; stops when the fault struck behind its end.
-fn at_each(fault: impl Fn(u64) -> FaultEvent, story: impl Fn(&mut Harness)) -> u64 {
-    let ios = told(Vec::new(), &story).mutating_ios;
-    for io in 0..ios {
-        told(vec![fault(io)], &story);
-    }
-    ios
-}
-
 /// Reads what is there after the power went, as `loss` says.
 fn after_power_loss(harness: &mut Harness, loss: Loss) -> Content {
     harness.power_loss(loss);
@@ -94,17 +66,14 @@ fn after_power_loss(harness: &mut Harness, loss: Loss) -> Content {
 
 /// Reads what is there on a disk that is well.
 fn reopened(harness: &mut Harness) -> Content {
-    harness.set_faults(false);
-    harness.set_crashes(false);
-    let (_, read) = process(harness, |env| {
+    healed(harness, |env| {
         let db = open(env)?;
         let report = db.validate_integrity()?;
         assert!(report.is_sound(), "{report}");
         let read = content(&db)?;
         db.close()?;
         Ok(read)
-    });
-    read.expect("nothing kills it").unwrap_or_else(|error: aidb::Error| panic!("it does not open: {error}"))
+    })
 }
 
 fn assert_kept(content: &Content, known: &Known) {
@@ -132,19 +101,6 @@ fn busy_life(known: &Known, env: &SimEnv) -> Result<()> {
     db.force_compaction()?;
     known.put(&db, "last", "after the compaction")?;
     db.close()
-}
-
-fn files(harness: &Harness, suffix: &str) -> Vec<PathBuf> {
-    let found = harness.files().into_iter().map(|file| PathBuf::from(file.path));
-    found.filter(|path| path.to_string_lossy().ends_with(suffix)).collect()
-}
-
-fn flip(harness: &Harness, path: &Path, offset: u64) {
-    let file = harness.env().disk().open(path, OpenMode::ReadWrite).unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, offset).unwrap();
-    file.write_at(&[byte[0] ^ 0x40], offset).unwrap();
-    file.sync(SyncKind::All).unwrap();
 }
 
 /// RocksDB 10573, LevelDB 195: the pointer's rename must be durable before the old MANIFEST goes, at every opening.
@@ -235,8 +191,7 @@ fn a_full_disk_refuses_writes_and_the_same_handle_goes_on_once_there_is_room() {
         let free = env.disk().free_space(Path::new("/")).expect("the disk is well");
         file.write_at(&vec![1; free as usize], 0).expect("there is as much");
     };
-    let mut config = WorldConfig { schedule: Schedule::Calm, leak_check: false, ..WorldConfig::calm(1) };
-    config.plan = FaultPlan::Explicit(Vec::new());
+    let mut config = world(Vec::new());
     config.faults.capacity_bytes = Some(400 << 10);
     let outcome = run(&config, |harness| {
         let known = Known::default();
@@ -334,7 +289,7 @@ fn a_flipped_byte_in_a_synced_record_is_reported_with_file_and_offset() {
             (0..10).try_for_each(|number| db.put(format!("key {number}"), "value"))?;
             db.close()
         });
-        let log = files(harness, ".log").into_iter().max().expect("there is a log");
+        let log = files(harness, "/db/wal", ".log").pop().expect("there is a log");
         flip(harness, &log, 4096 + 60);
         let (_, opened) = process(harness, |env| open(env).map(drop));
         let error = opened.expect("nothing kills it").expect_err("it must not open");
@@ -352,7 +307,7 @@ fn a_flipped_byte_in_a_table_is_an_error_and_the_end_of_the_iterator() {
             db.flush()?;
             db.close()
         });
-        let table = files(harness, ".sst").into_iter().min().expect("there is a table");
+        let table = files(harness, DIR, ".sst").into_iter().next().expect("there is a table");
         flip(harness, &table, 100);
         let (_, ended) = process(harness, |env| {
             let db = open(env)?;
@@ -379,7 +334,7 @@ fn an_orphan_of_a_crash_is_removed_and_its_number_not_used_again() {
             let known = Known::default();
             let mine = known.clone();
             process(harness, move |env| busy_life(&mine, env));
-            let before: Vec<PathBuf> = files(harness, ".sst");
+            let before: Vec<PathBuf> = files(harness, DIR, ".sst");
             let mine = known.clone();
             let (_, ended) = process(harness, move |env| {
                 let db = open(env)?;
@@ -388,7 +343,7 @@ fn an_orphan_of_a_crash_is_removed_and_its_number_not_used_again() {
                 db.close()
             });
             if ended.is_some_and(|ended| ended.is_ok()) {
-                let after = files(harness, ".sst");
+                let after = files(harness, DIR, ".sst");
                 assert!(after.iter().max() > before.iter().max(), "{before:?} then {after:?}");
             }
             assert_kept(&reopened(harness), &known);

@@ -6,11 +6,9 @@
 //! What is known of a record by its id is kept from its acknowledgement until a recovery shows that it is gone; once a reopened
 //! log was read completely and found legal, its content is the new base, and is durable.
 
+pub use super::evidence::{Stop, Time};
 use crate::profile::aof::record::{Stamp, StepId, decode, encode};
 use std::collections::BTreeMap;
-
-/// A moment of a run: the number of calls and returns before it.
-pub type Time = u64;
 
 /// What is known of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,17 +47,6 @@ pub struct Open {
     pub tag: u32,
     /// When it was called.
     pub called: Time,
-}
-
-/// How the process ended, in increasing severity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stop {
-    /// `close` returned without an error.
-    Close,
-    /// The process died or let go of the log; the page cache stayed.
-    Process,
-    /// The power went.
-    Power,
 }
 
 /// The evidence.

@@ -7,11 +7,9 @@
 //! Only the current incarnation is kept in full: once a reopened database was read completely and found legal, its content is the
 //! new [`History::base`] and the commits before it are forgotten.
 
+pub use super::evidence::{Stop, Time};
 use crate::profile::engine::value::{KeyId, Stamp, StepId};
 use std::collections::BTreeMap;
-
-/// A moment of a run: the number of calls and returns before it.
-pub type Time = u64;
 
 /// What a write was promised, in increasing strength.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,17 +99,6 @@ pub struct View {
     pub seq: Option<u64>,
     /// What was seen through it.
     pub sights: Vec<Sight>,
-}
-
-/// How the process ended, in increasing severity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stop {
-    /// `close` returned without an error.
-    Close,
-    /// The process died or let go of the database; the page cache stayed.
-    Process,
-    /// The power went.
-    Power,
 }
 
 /// The evidence of one incarnation, on top of what it started from.

@@ -18,12 +18,13 @@
 //! | answers | `profile/aof/client.rs` | `ids`, `ack`, `fence`, `watch`, `two-opens` |
 //! | remains | `profile/aof/remains.rs` | `kept`, `reserve`, `stray-file`, `stray-object` |
 //!
-//! Quiescence, errors and asserts are common to both.
+//! Quiescence, errors and asserts are common to all.
 
 pub mod aof_history;
 pub mod aof_recovery;
 pub mod durability;
 pub mod errors;
+pub mod evidence;
 pub mod history;
 pub mod model;
 pub mod quiescence;

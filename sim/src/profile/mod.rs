@@ -3,9 +3,20 @@
 //! A profile turns a seed into a [`Case`] (plain data that decides everything) and a case into a [`Run`]. All else, such as
 //! swarms, shrinking, enumeration and replay, works on cases alone; what they need to know of a [`Workload`] are its steps, its
 //! clients, and what makes it smaller.
+//!
+//! | file | holds what all profiles share |
+//! |---|---|
+//! | `steps.rs` | steps of clients, barriers, what a workload is |
+//! | `focus.rs` | where a seed looks |
+//! | `shared.rs` | what outlives a process: plan, progress, complaints; `Subject`, which a profile implements |
+//! | `drive.rs` | the run: starts, crashes, the last opening |
 
 pub mod aof;
+mod drive;
 pub mod engine;
+mod focus;
+mod shared;
+pub mod steps;
 
 use crate::Outcome;
 use crate::case::Case;
@@ -14,6 +25,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
+use steps::Work;
 
 /// What to simulate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,17 +109,39 @@ pub enum Workload {
     Aof(aof::case::Workload),
 }
 
+/// Does the same with the workload of whichever profile it is.
+macro_rules! with {
+    ($self:expr, $workload:ident => $body:expr) => {
+        match $self {
+            Workload::Engine($workload) => $body,
+            Workload::Aof($workload) => $body,
+        }
+    };
+}
+
+impl From<engine::case::Workload> for Workload {
+    fn from(workload: engine::case::Workload) -> Workload {
+        Workload::Engine(workload)
+    }
+}
+
+impl From<aof::case::Workload> for Workload {
+    fn from(workload: aof::case::Workload) -> Workload {
+        Workload::Aof(workload)
+    }
+}
+
 impl Workload {
     /// Reads a workload of `profile` as it stands in a case.
     ///
     /// # Errors
     /// It is not one; the text says what is wrong.
     pub fn read(profile: Profile, value: serde_json::Value) -> Result<Workload, String> {
-        let bad = |error: serde_json::Error| format!("not a workload of profile {profile}: {error}");
-        match profile {
-            Profile::Engine => serde_json::from_value(value).map(Workload::Engine).map_err(bad),
-            Profile::Aof => serde_json::from_value(value).map(Workload::Aof).map_err(bad),
-        }
+        let read = match profile {
+            Profile::Engine => serde_json::from_value(value).map(Workload::Engine),
+            Profile::Aof => serde_json::from_value(value).map(Workload::Aof),
+        };
+        read.map_err(|error| format!("not a workload of profile {profile}: {error}"))
     }
 
     /// Returns the profile that runs it.
@@ -120,66 +154,42 @@ impl Workload {
 
     /// Returns how many steps there are.
     pub fn steps(&self) -> usize {
-        match self {
-            Workload::Engine(workload) => workload.steps.len(),
-            Workload::Aof(workload) => workload.steps.len(),
-        }
+        with!(self, workload => workload.steps.len())
     }
 
     /// Returns how many clients there are.
     pub fn clients(&self) -> u8 {
-        match self {
-            Workload::Engine(workload) => workload.clients(),
-            Workload::Aof(workload) => workload.clients(),
-        }
+        with!(self, workload => workload.clients())
     }
 
     /// Takes steps away.
     pub fn remove(&mut self, steps: Range<usize>) {
-        match self {
-            Workload::Engine(workload) => drop(workload.steps.drain(steps)),
-            Workload::Aof(workload) => drop(workload.steps.drain(steps)),
-        }
+        with!(self, workload => drop(workload.steps.drain(steps)));
     }
 
     /// Gives the steps of client `from` to client `to`.
     pub fn merge_client(&mut self, from: u8, to: u8) {
-        match self {
-            Workload::Engine(workload) => workload.merge_client(from, to),
-            Workload::Aof(workload) => workload.merge_client(from, to),
-        }
+        with!(self, workload => workload.merge_client(from, to));
     }
 
     /// Returns this workload with step `at` made smaller, in each way that is known.
     pub fn smaller(&self, at: usize) -> Vec<Workload> {
-        match self {
-            Workload::Engine(workload) => workload.smaller(at).into_iter().map(Workload::Engine).collect(),
-            Workload::Aof(workload) => workload.smaller(at).into_iter().map(Workload::Aof).collect(),
-        }
+        with!(self, workload => workload.smaller(at).into_iter().map(Workload::from).collect())
     }
 
     /// Returns this workload with one thing of the whole made plainer, in each way that is known.
     pub fn plainer(&self) -> Vec<Workload> {
-        match self {
-            Workload::Engine(workload) => workload.plainer().into_iter().map(Workload::Engine).collect(),
-            Workload::Aof(workload) => workload.plainer().into_iter().map(Workload::Aof).collect(),
-        }
+        with!(self, workload => workload.plainer().into_iter().map(Workload::from).collect())
     }
 
     /// Returns a line for each step.
     pub fn lines(&self) -> Vec<String> {
-        match self {
-            Workload::Engine(workload) => workload.steps.iter().map(ToString::to_string).collect(),
-            Workload::Aof(workload) => workload.steps.iter().map(ToString::to_string).collect(),
-        }
+        with!(self, workload => workload.steps.iter().map(ToString::to_string).collect())
     }
 
     /// Says in a few words what it works on.
     pub fn subject(&self) -> String {
-        match self {
-            Workload::Engine(workload) => format!("{} keys", workload.keys),
-            Workload::Aof(workload) => format!("segments of {} bytes", workload.options.segment_bytes),
-        }
+        with!(self, workload => workload.subject())
     }
 }
 

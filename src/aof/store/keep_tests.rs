@@ -32,15 +32,34 @@ fn fill(aof: &Aof<TestEnv>, count: usize) {
     aof.flush().unwrap();
 }
 
+/// A log with `count` such records.
+fn filled(count: usize) -> (TestEnv, Aof<TestEnv>) {
+    let env = TestEnv::default();
+    let aof = open(&env);
+    fill(&aof, count);
+    (env, aof)
+}
+
+const HOUR: u64 = 3_600_000_000;
+
+/// A log with 200 such records of hour 100 and `count` of hour 102, where the clock stands now.
+fn filled_over_two_hours(count: usize) -> (TestEnv, Aof<TestEnv>) {
+    let env = TestEnv::default();
+    env.set_wall(100 * HOUR);
+    let aof = open(&env);
+    fill(&aof, 200);
+    env.set_wall(102 * HOUR);
+    fill(&aof, count);
+    (env, aof)
+}
+
 fn local_bases(aof: &Aof<TestEnv>) -> Vec<u64> {
     aof.segments().iter().map(|segment| segment.base_id).collect()
 }
 
 #[test]
 fn truncation_drops_whole_segments_and_is_remembered() {
-    let env = TestEnv::default();
-    let aof = open(&env);
-    fill(&aof, 300);
+    let (env, aof) = filled(300);
     let bases = local_bases(&aof);
     assert!(bases.len() > 4, "{bases:?}");
     let middle = bases[2] + 5;
@@ -64,9 +83,7 @@ fn truncation_drops_whole_segments_and_is_remembered() {
 
 #[test]
 fn truncation_that_is_not_persisted_comes_back() {
-    let env = TestEnv::default();
-    let aof = open(&env);
-    fill(&aof, 10);
+    let (env, aof) = filled(10);
     env.plant("aof_truncation_not_persisted");
     aof.truncate_before(5).unwrap();
     aof.close().unwrap();
@@ -75,9 +92,7 @@ fn truncation_that_is_not_persisted_comes_back() {
 
 #[test]
 fn pins_hold_truncation_back_across_opens() {
-    let env = TestEnv::default();
-    let aof = open(&env);
-    fill(&aof, 300);
+    let (env, aof) = filled(300);
     aof.pin("replica", 100).unwrap();
     aof.pin("backup", 50).unwrap();
     assert_eq!(aof.truncate_before(200).unwrap(), 50);
@@ -101,9 +116,7 @@ fn pins_hold_truncation_back_across_opens() {
 
 #[test]
 fn retention_by_bytes_keeps_at_least_that_much() {
-    let env = TestEnv::default();
-    let aof = open(&env);
-    fill(&aof, 1000);
+    let (_, aof) = filled(1000);
     let before = aof.segments();
     let bytes = 200_000;
     aof.retain(Retention { bytes: Some(bytes), age: None }).unwrap();
@@ -119,9 +132,7 @@ fn retention_by_bytes_keeps_at_least_that_much() {
 
 #[test]
 fn retention_by_bytes_does_not_count_what_a_power_loss_may_take() {
-    let env = TestEnv::default();
-    let aof = open(&env);
-    fill(&aof, 10);
+    let (_, aof) = filled(10);
     aof.seal().unwrap();
     let bytes = 5_000;
     aof.retain(Retention { bytes: Some(bytes), age: None }).unwrap();
@@ -139,13 +150,7 @@ fn retention_by_bytes_does_not_count_what_a_power_loss_may_take() {
 
 #[test]
 fn retention_by_age_does_not_follow_a_clock_that_steps_back() {
-    const HOUR: u64 = 3_600_000_000;
-    let env = TestEnv::default();
-    env.set_wall(100 * HOUR);
-    let aof = open(&env);
-    fill(&aof, 200);
-    env.set_wall(102 * HOUR);
-    fill(&aof, 200);
+    let (env, aof) = filled_over_two_hours(200);
     let bases = local_bases(&aof);
     aof.retain(Retention { age: Some(Duration::from_secs(3600)), bytes: None }).unwrap();
     // Back by more than everything: no record is younger for it.
@@ -168,13 +173,7 @@ fn retention_by_age_does_not_follow_a_clock_that_steps_back() {
 
 #[test]
 fn age_by_the_wall_clock_alone_keeps_what_has_expired() {
-    const HOUR: u64 = 3_600_000_000;
-    let env = TestEnv::default();
-    env.set_wall(100 * HOUR);
-    let aof = open(&env);
-    fill(&aof, 200);
-    env.set_wall(102 * HOUR);
-    fill(&aof, 1);
+    let (env, aof) = filled_over_two_hours(1);
     env.set_wall(HOUR);
     env.plant("aof_ttl_uses_wall_only");
     aof.retain(Retention { age: Some(Duration::from_secs(3600)), bytes: None }).unwrap();
@@ -226,9 +225,7 @@ fn seal_ends_a_segment_that_holds_something() {
 
 #[test]
 fn lost_manifest_is_made_anew_and_lost_segments_are_named() {
-    let env = TestEnv::default();
-    let aof = open(&env);
-    fill(&aof, 300);
+    let (env, aof) = filled(300);
     aof.truncate_before(100).unwrap();
     aof.close().unwrap();
     let manifest = Path::new("aof/manifest");

@@ -1,13 +1,9 @@
 //! What the process under test is asked to do: options, followers and a flat list of steps. Plain data, all of it shrinkable.
-//!
-//! Steps run in order for each client and concurrently between clients; [`Step::Reopen`] is a barrier. After a crash each client
-//! goes on behind the step that it was in, so every step runs at most once and every record appended is unique.
 
-use super::record::StepId;
 use crate::SimArchive;
+use crate::profile::steps::{self, Ending, Work};
 use aidb::aof::{AofConfig, ArchiveConfig, FlushStrategy, KeyRing, Retention};
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -165,20 +161,7 @@ pub enum Op {
 }
 
 /// One line of a case.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Step {
-    /// Something that a client does.
-    Client {
-        /// Its number, by which its records are known; stays when other steps are taken away.
-        id: StepId,
-        /// Which client.
-        client: u8,
-        /// What.
-        op: Op,
-    },
-    /// All clients stop, the process ends and is started again.
-    Reopen(End),
-}
+pub type Step = steps::Step<Op, End>;
 
 /// What happens to the manifest while no process runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,6 +186,16 @@ pub struct End {
     pub power_loss: bool,
     /// What happens to the manifest before the next start.
     pub manifest: ManifestFate,
+}
+
+impl Ending for End {
+    fn close(self) -> bool {
+        self.close
+    }
+
+    fn power_loss(self) -> bool {
+        self.power_loss
+    }
 }
 
 impl Default for End {
@@ -300,34 +293,19 @@ pub struct Workload {
     pub steps: Vec<Step>,
 }
 
-impl Workload {
-    /// Returns how many clients there are.
-    pub fn clients(&self) -> u8 {
-        let clients = self.steps.iter().filter_map(|step| match step {
-            Step::Client { client, .. } => Some(client + 1),
-            Step::Reopen(_) => None,
-        });
-        clients.max().unwrap_or(0)
+impl Work for Workload {
+    type Op = Op;
+    type End = End;
+
+    fn steps(&self) -> &[Step] {
+        &self.steps
     }
 
-    /// Gives the steps of client `from` to client `to`.
-    pub fn merge_client(&mut self, from: u8, to: u8) {
-        for step in &mut self.steps {
-            match step {
-                Step::Client { client, .. } if *client == from => *client = to,
-                _ => {}
-            }
-        }
+    fn steps_mut(&mut self) -> &mut Vec<Step> {
+        &mut self.steps
     }
 
-    fn with(&self, change: impl FnOnce(&mut Workload)) -> Workload {
-        let mut workload = self.clone();
-        change(&mut workload);
-        workload
-    }
-
-    /// Returns this workload with step `at` made smaller, in each way that is known.
-    pub fn smaller(&self, at: usize) -> Vec<Workload> {
+    fn smaller(&self, at: usize) -> Vec<Workload> {
         let mut all = vec![self.with(|of| simplify(&mut of.steps[at]))];
         if let Step::Client { op: Op::Append { records, .. }, .. } = &self.steps[at]
             && records.len() > 1
@@ -341,8 +319,7 @@ impl Workload {
         all
     }
 
-    /// Returns this workload with one thing of the whole made plainer, in each way that is known.
-    pub fn plainer(&self) -> Vec<Workload> {
+    fn plainer(&self) -> Vec<Workload> {
         let option = |change: fn(&mut AofOptions)| self.with(|of| change(&mut of.options));
         vec![
             self.with(|of| of.followers.clear()),
@@ -362,6 +339,10 @@ impl Workload {
             option(|options| options.background_us = 100_000),
         ]
     }
+
+    fn subject(&self) -> String {
+        format!("segments of {} bytes", self.options.segment_bytes)
+    }
 }
 
 fn simplify(step: &mut Step) {
@@ -374,14 +355,5 @@ fn simplify(step: &mut Step) {
         }
         Step::Client { op: Op::Sleep { us } | Op::WaitDurable { us }, .. } => *us = 1,
         _ => {}
-    }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Step::Client { id, client, op } => write!(f, "step {id}, client {client}: {op:?}"),
-            Step::Reopen(end) => write!(f, "reopen: {end:?}"),
-        }
     }
 }

@@ -18,9 +18,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-/// How many steps a client still tries after a write failed.
-const STEPS_AFTER_TROUBLE: u32 = 2;
-
 /// One client of one opening of the log.
 pub(super) struct Client {
     pub(super) env: SimEnv,
@@ -59,21 +56,7 @@ impl Client {
     /// Runs the client's steps of the current segment that were not begun yet.
     pub(super) fn run(self) {
         let shared = self.shared.clone();
-        let mut troubled = 0;
-        loop {
-            let next = shared.with(|state| {
-                if state.violation.is_some() || troubled > STEPS_AFTER_TROUBLE {
-                    return None;
-                }
-                troubled += u32::from(state.trouble.is_some());
-                let step = shared.plan().segments[state.segment].clients[self.number].get(state.begun[self.number])?;
-                state.begun[self.number] += 1;
-                state.counts.operations += 1;
-                Some(step)
-            });
-            let Some((id, op)) = next else { return };
-            self.step(*id, op);
-        }
+        shared.each_step(self.number, |id, op| self.step(id, op));
     }
 
     fn step(&self, id: StepId, op: &Op) {
@@ -94,7 +77,7 @@ impl Client {
             }
             Op::Truncate { keep } => self.truncate(id, *keep),
             Op::Retain { age_us, bytes } => {
-                self.shared.with(|state| state.limits.push((*age_us, *bytes)));
+                self.shared.with(|state| state.own.limits.push((*age_us, *bytes)));
                 self.done(id, "retain", self.aof.retain(retention(*age_us, *bytes)));
             }
             Op::Pin { name, back } => self.pin(id, *name, *back),

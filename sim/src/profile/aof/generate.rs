@@ -56,15 +56,6 @@ fn end(random: &mut Salted, tamper_one_in: u64) -> End {
     End { close: random.below(3) != 0, power_loss: random.below(2) == 0, manifest }
 }
 
-/// Adds a few closes and reopens to a workload.
-pub(super) fn reopen_often(workload: &mut Workload, seed: u64) {
-    let mut random = Salted::new(seed ^ 0x7265_6f70_656e);
-    for _ in 0..2 + random.below(5) {
-        let at = random.below(workload.steps.len() as u64 + 1) as usize;
-        workload.steps.insert(at, Step::Reopen(End::default()));
-    }
-}
-
 fn options(random: &mut Salted) -> AofOptions {
     let mut pick = |choices: &[u64]| choices[random.below(choices.len() as u64) as usize];
     let strategy = match pick(&[0, 1, 2, 3, 4]) {

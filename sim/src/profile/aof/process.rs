@@ -7,6 +7,7 @@ use super::remains;
 use super::shared::{Shared, retained};
 use crate::check::aof_history::Stop;
 use crate::check::aof_recovery::{self, Fault, Recovered, Rules};
+use crate::profile::shared::{ATTEMPTS, lasting};
 use crate::{SimEnv, Violation};
 use aidb::aof::{Aof, AofConfig, AofError, From};
 use aidb::env::{Env, EnvJoin};
@@ -15,35 +16,17 @@ use std::time::Duration;
 
 /// The log's directory.
 pub(super) const DIR: &str = "/log";
-/// Openings of the log by one process, after failures.
-const OPENINGS_MAX: u32 = 3;
-/// How often something is tried again that may fail for a moment.
-const ATTEMPTS: u32 = 6;
 /// The step of the record that the last opening appends.
 const OWN_STEP: u32 = 0;
 
 /// Returns the configuration of the current opening.
 pub(super) fn config(shared: &Shared) -> AofConfig {
-    let opening = shared.with(|state| state.openings);
+    let opening = shared.with(|state| state.own.openings);
     shared.plan().workload.options.config(opening)
 }
 
-/// Runs one incarnation: the steps of the current segment that were not begun.
-///
-/// After a failed write the log is closed and opened again, by another process or by the same one: what a failed sync lost is
-/// still seen by the process that met it, and gone for the next.
-pub(super) fn serve(env: &SimEnv, shared: &Shared) {
-    for opening in 1.. {
-        let done = serve_once(env, shared);
-        let same_process = shared.with(|state| state.openings.is_multiple_of(2)) && opening < OPENINGS_MAX;
-        if done || shared.failed() || shared.with(|state| state.unavailable) || !same_process {
-            return;
-        }
-    }
-}
-
 /// Opens the log, serves the clients, lets go; returns whether the process has nothing left to do.
-fn serve_once(env: &SimEnv, shared: &Shared) -> bool {
+pub(super) fn serve_once(env: &SimEnv, shared: &Shared) -> bool {
     shared.with(|state| state.trouble = None);
     let Some(aof) = open(env, shared) else { return true };
     if !establish(env, shared, &aof) {
@@ -62,25 +45,15 @@ fn serve_once(env: &SimEnv, shared: &Shared) -> bool {
             env.clone().spawn_local(format!("follower {number}"), move || follow(env))
         })
         .collect();
-    let clients = shared.plan().segments[0].clients.len();
-    let joins: Vec<_> = (0..clients)
-        .map(|number| {
-            let client = Client { env: env.clone(), aof: aof.clone(), shared: shared.clone(), number };
-            env.spawn_local(format!("client {number}"), move || client.run())
-        })
-        .collect();
-    for join in joins {
-        join.join();
-    }
+    shared.run_clients(env, |number| {
+        let client = Client { env: env.clone(), aof: aof.clone(), shared: shared.clone(), number };
+        move || client.run()
+    });
     if shared.failed() {
         leave(shared, &aof, true);
         return true;
     }
-    let done = shared.with(|state| {
-        let segment = &shared.plan().segments[state.segment];
-        segment.clients.iter().zip(&state.begun).all(|(steps, begun)| *begun >= steps.len())
-    });
-    let end = shared.with(|state| shared.plan().segments[state.segment].end);
+    let (end, done) = shared.ending();
     // A follower ends when the log is closed, and only then.
     leave(shared, &aof, end.close || !done || !followers.is_empty());
     for follower in followers {
@@ -88,10 +61,7 @@ fn serve_once(env: &SimEnv, shared: &Shared) -> bool {
     }
     drop(aof);
     if done {
-        shared.with(|state| {
-            state.segment += 1;
-            state.begun.fill(0);
-        });
+        shared.next_segment();
     }
     done
 }
@@ -126,25 +96,10 @@ pub(super) fn finish(env: &SimEnv, shared: &Shared) {
 
 /// Opens the log; errors are complained of, transient ones tried again.
 fn open(env: &SimEnv, shared: &Shared) -> Option<Aof<SimEnv>> {
-    for _ in 0..ATTEMPTS {
-        shared.with(|state| state.openings += 1);
-        match Aof::open(env.clone(), DIR, config(shared)) {
-            Ok((aof, _)) => return Some(aof),
-            Err(error) => {
-                shared.complain(|| "open".into(), &error);
-                let transient = matches!(
-                    error.kind(),
-                    ErrorKind::Io | ErrorKind::NoSpace | ErrorKind::Poisoned | ErrorKind::Remote
-                );
-                if !transient {
-                    shared.with(|state| state.unavailable = true);
-                    return None;
-                }
-            }
-        }
-        env.sleep(Duration::from_millis(10));
-    }
-    None
+    shared.try_again(env, "open", lasting, || {
+        shared.with(|state| state.own.openings += 1);
+        Aof::open(env.clone(), DIR, config(shared)).map(|(aof, _)| aof)
+    })
 }
 
 /// Reads everything, lets the oracle judge it, and starts a new history from it. Returns false if it could not be read.
@@ -155,8 +110,8 @@ fn establish(env: &SimEnv, shared: &Shared, aof: &Aof<SimEnv>) -> bool {
     let archive_lost = fired.iter().any(super::loses_objects);
     let rot_bytes = aof_recovery::ROT_BYTES + fired.iter().map(super::damaged_bytes).max().unwrap_or(0);
     let judged = shared.with(|state| {
-        let first_retained = retained(&state.history, &state.limits, peak);
-        let manifest_kept = state.manifest_kept;
+        let first_retained = retained(&state.history, &state.own.limits, peak);
+        let manifest_kept = state.own.manifest_kept;
         let stop = state.stop.unwrap_or(Stop::Close);
         let rules = Rules { stop, damaged: false, rot_bytes, manifest_kept, archive_lost, first_retained };
         state.counts.recoveries += 1;
@@ -164,7 +119,7 @@ fn establish(env: &SimEnv, shared: &Shared, aof: &Aof<SimEnv>) -> bool {
             // Whether something was damaged is known when the incarnation is over.
             let lenient = aof_recovery::check(&state.history, &recovered, Rules { damaged: true, ..rules });
             if lenient.is_ok() {
-                state.unless_damaged.get_or_insert_with(|| violation(fault.clone()));
+                state.own.unless_damaged.get_or_insert_with(|| violation(fault.clone()));
             }
             lenient.map_err(|_| fault)
         });
@@ -181,7 +136,7 @@ fn establish(env: &SimEnv, shared: &Shared, aof: &Aof<SimEnv>) -> bool {
                 history.fence = 0;
                 history.pins.clear();
             }
-            state.manifest_kept = true;
+            state.own.manifest_kept = true;
             state.stop = None;
         })
     });
@@ -268,19 +223,8 @@ fn append_once_more(shared: &Shared, aof: &Aof<SimEnv>) {
 
 /// Lets go of the log, in order or not; returns whether it was closed.
 fn leave(shared: &Shared, aof: &Aof<SimEnv>, close: bool) -> bool {
-    let mut stop = Stop::Process;
-    if close {
-        match aof.close() {
-            Ok(()) => {
-                stop = Stop::Close;
-                shared.with(|state| {
-                    let next = state.history.next_known();
-                    state.history.promise(next);
-                });
-            }
-            Err(error) => shared.complain(|| "close".into(), &error),
-        }
-    }
-    shared.with(|state| state.stop = state.stop.max(Some(stop)));
-    stop == Stop::Close
+    shared.left(close.then(|| aof.close()), |state| {
+        let next = state.history.next_known();
+        state.history.promise(next);
+    })
 }

@@ -7,12 +7,10 @@
 //! record: step id u32, place in the batch u32 (little-endian), then pattern(step id, place, length)
 //! ```
 
+pub use crate::profile::steps::StepId;
 use aidb::base::coding::{Decoder, put_u32, put_u64};
 use aidb::base::hash::hash64;
 use serde::{Deserialize, Serialize};
-
-/// The number of the operation that appended a record.
-pub type StepId = u32;
 
 /// How many bytes the first record of a batch has at least.
 pub const RECORD_BYTES_MIN: u32 = 8;

@@ -25,7 +25,7 @@ const RESERVES: usize = 2;
 /// Reports a violation, unless something at rest was damaged.
 fn fail(shared: &Shared, kind: &str, message: String) {
     shared.with(|state| {
-        state.unless_damaged.get_or_insert_with(|| Violation { kind: kind.into(), message });
+        state.own.unless_damaged.get_or_insert_with(|| Violation { kind: kind.into(), message });
     });
 }
 
@@ -80,7 +80,7 @@ pub(super) fn are_accounted_for(env: &SimEnv, shared: &Shared) {
             fail(shared, "stray-file", format!("{} holds {stray}", dir.display()));
         }
     }
-    if shared.with(|state| state.manifest_always_kept) {
+    if shared.with(|state| state.own.manifest_always_kept) {
         objects(env, shared);
     }
 }

@@ -1,77 +1,26 @@
-//! What outlives the simulated process: the history, how far each client is, and what went wrong.
-//!
-//! Shared between the fibers of a run and its body, which all live on one OS thread. It is never borrowed across an operation of
-//! the environment.
+//! What the log's runs keep beside what all profiles do: appends, promises, retention.
 
-use super::case::{End, Op, Step, Workload};
+use super::Subject;
+use super::case::AofOptions;
 use super::record::{Stamp, StepId};
-use crate::check::aof_history::{Got, History, Known, Open, Stop, Time};
-use crate::check::errors::Complaint;
-use crate::profile::Counts;
+use crate::check::aof_history::{Got, History, Known, Open};
+use crate::profile::shared;
 use crate::{SimEnv, Violation};
 use aidb::{Error, ErrorKind};
-use std::cell::RefCell;
 use std::ops::Range;
-use std::rc::Rc;
 
-/// The steps between two barriers, by client.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Segment {
-    pub(super) clients: Vec<Vec<(StepId, Op)>>,
-    /// How it ends.
-    pub(super) end: End,
-}
-
-/// What does not change in a run.
-pub(super) struct Plan {
-    pub(super) workload: Workload,
-    pub(super) segments: Vec<Segment>,
-}
-
-impl Plan {
-    pub(super) fn new(workload: &Workload) -> Plan {
-        let clients = usize::from(workload.clients());
-        let empty = || Segment { clients: vec![Vec::new(); clients], end: End::default() };
-        let mut segments = vec![empty()];
-        for step in &workload.steps {
-            match step {
-                Step::Client { id, client, op } => {
-                    let last = segments.last_mut().expect("there is always one");
-                    last.clients[usize::from(*client)].push((*id, op.clone()));
-                }
-                Step::Reopen(end) => {
-                    segments.last_mut().expect("there is always one").end = *end;
-                    segments.push(empty());
-                }
-            }
-        }
-        Plan { workload: workload.clone(), segments }
-    }
-}
+/// The plan and the state of a run.
+pub(super) type Shared = shared::Shared<Subject>;
+/// What changes in a run.
+pub(super) type State = shared::State<Subject>;
 
 /// What retention may have been set: age in microseconds, and bytes.
 pub(super) type Limits = (Option<u64>, Option<u64>);
 
-/// What changes in a run.
-pub(super) struct State {
-    pub(super) history: History,
-    /// The worst stop since the content was last established.
-    pub(super) stop: Option<Stop>,
-    pub(super) segment: usize,
-    /// How many steps of the segment each client has begun.
-    pub(super) begun: Vec<usize>,
-    pub(super) violation: Option<Violation>,
-    /// When a write first failed in this opening.
-    pub(super) trouble: Option<Time>,
-    pub(super) complaints: Vec<Complaint>,
+/// What changes in a run of the log only.
+pub(super) struct Own {
     /// A violation, unless something at rest was damaged since the log was last opened.
     pub(super) unless_damaged: Option<Violation>,
-    /// Whether damage keeps the log from being opened or read.
-    pub(super) unavailable: bool,
-    /// Whether the last opening could read everything.
-    pub(super) finished: bool,
-    /// Faults so far that make syncs fail.
-    pub(super) sync_failures: usize,
     /// Every retention that was in force.
     pub(super) limits: Vec<Limits>,
     /// How often the log was opened.
@@ -82,77 +31,27 @@ pub(super) struct State {
     pub(super) manifest_always_kept: bool,
     /// Whether objects of the archive may be gone or damaged.
     pub(super) archive_lost: bool,
-    pub(super) counts: Counts,
 }
 
-/// The plan and the state of a run.
-#[derive(Clone)]
-pub(super) struct Shared(Rc<Inner>);
-
-struct Inner {
-    plan: Plan,
-    state: RefCell<State>,
-}
-
-impl Shared {
-    pub(super) fn new(plan: Plan) -> Shared {
-        let begun = vec![0; plan.segments[0].clients.len()];
-        let options = &plan.workload.options;
-        let state = State {
-            history: History::new(),
-            stop: None,
-            segment: 0,
-            begun,
-            violation: None,
-            trouble: None,
-            complaints: Vec::new(),
+impl Own {
+    pub(super) fn new(options: &AofOptions) -> Own {
+        Own {
             unless_damaged: None,
-            unavailable: false,
-            finished: false,
-            sync_failures: 0,
             limits: vec![(options.retention_age_us, options.retention_bytes)],
             openings: 0,
             manifest_kept: true,
             manifest_always_kept: true,
             archive_lost: false,
-            counts: Counts::default(),
-        };
-        Shared(Rc::new(Inner { plan, state: RefCell::new(state) }))
+        }
     }
+}
 
-    pub(super) fn plan(&self) -> &Plan {
-        &self.0.plan
-    }
-
-    /// Runs `body` on the state.
-    pub(super) fn with<R>(&self, body: impl FnOnce(&mut State) -> R) -> R {
-        body(&mut self.0.state.borrow_mut())
-    }
-
-    /// Records a violation; the first one counts.
-    pub(super) fn fail(&self, kind: &str, message: String) {
-        self.with(|state| {
-            state.violation.get_or_insert_with(|| Violation { kind: kind.into(), message });
-        });
-    }
-
-    pub(super) fn failed(&self) -> bool {
-        self.with(|state| state.violation.is_some())
-    }
-
-    /// Notes an error that the log returned; whether a fault explains it is judged when the run is over.
-    pub(super) fn complain(&self, what: impl FnOnce() -> String, error: &Error) {
-        self.with(|state| state.complaints.push(Complaint::new(what(), error)));
-    }
-
+impl Shared {
     /// As [`complain`](Self::complain), of something that changes the log: the clients stop soon.
     pub(super) fn trouble(&self, what: impl FnOnce() -> String, error: &Error) {
         self.complain(what, error);
         if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Remote) {
-            self.with(|state| {
-                let at = state.history.tick();
-                state.trouble.get_or_insert(at);
-            });
+            self.in_trouble();
         }
     }
 
@@ -214,7 +113,7 @@ impl Shared {
     pub(super) fn first_most(&self, env: &SimEnv) -> u64 {
         let peak = env.wall_peak_us();
         self.with(|state| {
-            let first = state.history.first_max.max(retained(&state.history, &state.limits, peak));
+            let first = state.history.first_max.max(retained(&state.history, &state.own.limits, peak));
             first.min(state.history.pinned())
         })
     }

@@ -1,12 +1,9 @@
 //! What the process under test is asked to do: options, keys and a flat list of steps. Plain data, all of it shrinkable.
-//!
-//! Steps run in order for each client and concurrently between clients; [`Step::Reopen`] is a barrier. After a crash each client goes
-//! on behind the step that it was in, so every step runs at most once and every value written is unique.
 
-use super::value::{KeyId, KeyShape, Keys, StepId, VALUE_BYTES_MIN};
+use super::value::{KeyId, KeyShape, Keys, VALUE_BYTES_MIN};
+use crate::profile::steps::{self, Ending, Work};
 use aidb::lsm::{Compression, Durability, MemtableKind, Options};
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
 /// [`Durability`], as it is written in a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -121,20 +118,7 @@ pub enum Op {
 }
 
 /// One line of a case.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Step {
-    /// Something that a client does.
-    Client {
-        /// Its number, by which its values are known; stays when other steps are taken away.
-        id: StepId,
-        /// Which client.
-        client: u8,
-        /// What.
-        op: Op,
-    },
-    /// All clients stop, the process ends and is started again.
-    Reopen(End),
-}
+pub type Step = steps::Step<Op, End>;
 
 /// How a process ends when nothing kills it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,6 +127,16 @@ pub struct End {
     pub close: bool,
     /// Whether the power goes before the next start.
     pub power_loss: bool,
+}
+
+impl Ending for End {
+    fn close(self) -> bool {
+        self.close
+    }
+
+    fn power_loss(self) -> bool {
+        self.power_loss
+    }
 }
 
 impl Default for End {
@@ -234,36 +228,21 @@ impl Workload {
     pub fn keys(&self) -> Keys {
         Keys::new(self.key_shape, self.keys)
     }
-
-    /// Returns how many clients there are.
-    pub fn clients(&self) -> u8 {
-        let clients = self.steps.iter().filter_map(|step| match step {
-            Step::Client { client, .. } => Some(client + 1),
-            Step::Reopen(_) => None,
-        });
-        clients.max().unwrap_or(0)
-    }
 }
 
-impl Workload {
-    /// Gives the steps of client `from` to client `to`.
-    pub fn merge_client(&mut self, from: u8, to: u8) {
-        for step in &mut self.steps {
-            match step {
-                Step::Client { client, .. } if *client == from => *client = to,
-                _ => {}
-            }
-        }
+impl Work for Workload {
+    type Op = Op;
+    type End = End;
+
+    fn steps(&self) -> &[Step] {
+        &self.steps
     }
 
-    fn with(&self, change: impl FnOnce(&mut Workload)) -> Workload {
-        let mut workload = self.clone();
-        change(&mut workload);
-        workload
+    fn steps_mut(&mut self) -> &mut Vec<Step> {
+        &mut self.steps
     }
 
-    /// Returns this workload with step `at` made smaller, in each way that is known.
-    pub fn smaller(&self, at: usize) -> Vec<Workload> {
+    fn smaller(&self, at: usize) -> Vec<Workload> {
         let mut all =
             vec![self.with(|of| smallest_values(&mut of.steps[at])), self.with(|of| simplify(&mut of.steps[at]))];
         if let Step::Client { op: Op::Write { writes, .. }, .. } = &self.steps[at]
@@ -281,8 +260,7 @@ impl Workload {
         all
     }
 
-    /// Returns this workload with one thing of the whole made plainer, in each way that is known.
-    pub fn plainer(&self) -> Vec<Workload> {
+    fn plainer(&self) -> Vec<Workload> {
         let option = |change: fn(&mut EngineOptions)| self.with(|of| change(&mut of.options));
         vec![
             self.with(|of| of.steps.iter_mut().for_each(smallest_values)),
@@ -295,6 +273,10 @@ impl Workload {
             option(|options| options.l0_stall_files = options.l0_compaction_files + 20),
             self.with(|of| of.key_shape = KeyShape::Short),
         ]
+    }
+
+    fn subject(&self) -> String {
+        format!("{} keys", self.keys)
     }
 }
 
@@ -316,14 +298,5 @@ fn simplify(step: &mut Step) {
         }
         Step::Client { op: Op::Sleep { us }, .. } => *us = 1,
         _ => {}
-    }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Step::Client { id, client, op } => write!(f, "step {id}, client {client}: {op:?}"),
-            Step::Reopen(end) => write!(f, "reopen: {end:?}"),
-        }
     }
 }

@@ -15,9 +15,6 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::Duration;
 
-/// How many steps a client still tries after a write failed.
-const STEPS_AFTER_TROUBLE: u32 = 2;
-
 /// One client of one opening of the database.
 pub(super) struct Client {
     pub(super) env: SimEnv,
@@ -43,21 +40,7 @@ impl Client {
     /// Runs the client's steps of the current segment that were not begun yet.
     pub(super) fn run(mut self) {
         let shared = self.shared.clone();
-        let mut troubled = 0;
-        loop {
-            let next = shared.with(|state| {
-                if state.violation.is_some() || troubled > STEPS_AFTER_TROUBLE {
-                    return None;
-                }
-                troubled += u32::from(state.trouble.is_some());
-                let step = shared.plan().segments[state.segment].clients[self.number].get(state.begun[self.number])?;
-                state.begun[self.number] += 1;
-                state.counts.operations += 1;
-                Some(step)
-            });
-            let Some((id, op)) = next else { return };
-            self.step(*id, op);
-        }
+        shared.each_step(self.number, |id, op| self.step(id, op));
     }
 
     fn step(&mut self, id: StepId, op: &Op) {
@@ -123,10 +106,7 @@ impl Client {
             Ok(()) => self.shared.with(|state| state.history.persists.push((called, promise(durability)))),
             Err(error) => {
                 self.shared.complain(|| format!("{name} in step {id}"), &error);
-                self.shared.with(|state| {
-                    let at = state.history.tick();
-                    state.trouble.get_or_insert(at);
-                });
+                self.shared.in_trouble();
             }
         }
     }

@@ -57,15 +57,6 @@ pub(super) fn workload(seed: u64, size: Size) -> Workload {
     Workload { options, key_shape, keys: keys as KeyId, steps }
 }
 
-/// Adds a few closes and reopens to a workload.
-pub(super) fn reopen_often(workload: &mut Workload, seed: u64) {
-    let mut random = Salted::new(seed ^ 0x7265_6f70_656e);
-    for _ in 0..2 + random.below(5) {
-        let at = random.below(workload.steps.len() as u64 + 1) as usize;
-        workload.steps.insert(at, Step::Reopen(End::default()));
-    }
-}
-
 fn newer_options(random: &mut Salted) -> EngineOptions {
     let mut pick = |choices: &[u64]| choices[random.below(choices.len() as u64) as usize];
     let twin_memtable_bytes = pick(&[0, 0, 4 << 10, 64 << 10]) as usize;

@@ -1,6 +1,6 @@
 //! The process under test: opens the database, is judged on what it recovered, serves its clients, closes.
 //!
-//! [`serve`] is the main thread of each incarnation, [`finish`] that of the last and calm one. Both run in fibers.
+//! [`serve_once`] is one opening by a process, [`finish`] that of the last and calm one. Both run in fibers.
 
 use super::client::Client;
 use super::shared::Shared;
@@ -9,74 +9,42 @@ use super::value::StepId;
 use crate::check::durability::{self, Content, Recovered};
 use crate::check::history::{History, Promise, Stop};
 use crate::check::model;
+use crate::profile::shared::lasting;
 use crate::{SimEnv, Violation};
-use aidb::ErrorKind;
-use aidb::env::{Env, EnvJoin};
+use aidb::Error;
 use aidb::lsm::{DbIterator, Durability, Engine, WriteOptions};
-use std::time::Duration;
 
 /// Where the database lies.
 pub(super) const DIR: &str = "/db";
 /// The number under which reads and writes of this file stand in messages.
 const OWN_STEP: StepId = StepId::MAX;
-/// How often a process opens the database after failures.
-const OPENINGS_MAX: u32 = 4;
-/// How often an open or a full read that fails is tried again.
-const ATTEMPTS: u32 = 6;
-
-/// Runs one incarnation: the steps of the current segment that were not begun.
-///
-/// After a failed write the database is closed and opened again, by another process or by the same one: what a failed sync lost is
-/// still seen by the process that met it, and gone for the next.
-pub(super) fn serve(env: &SimEnv, shared: &Shared) {
-    for opening in 1.. {
-        let done = serve_once(env, shared);
-        let same_process = shared.with(|state| state.history.commits.len().is_multiple_of(2)) && opening < OPENINGS_MAX;
-        if done || shared.failed() || shared.with(|state| state.unavailable) || !same_process {
-            return;
-        }
-    }
-}
 
 /// Opens the database, serves the clients, lets go; returns whether the process has nothing left to do.
-fn serve_once(env: &SimEnv, shared: &Shared) -> bool {
-    shared.with(|state| (state.trouble, state.poisoned) = (None, None));
+pub(super) fn serve_once(env: &SimEnv, shared: &Shared) -> bool {
+    shared.with(|state| (state.trouble, state.own.poisoned) = (None, None));
     let Some(opened) = open(env, shared) else { return true };
     if !establish(env, shared, &opened) {
         leave(shared, opened.engine, false);
         return true;
     }
-    let clients = shared.plan().segments[0].clients.len();
-    let joins: Vec<_> = (0..clients)
-        .map(|number| {
-            let client = Client::new(env.clone(), opened.clone(), shared.clone(), number);
-            env.spawn_local(format!("client {number}"), move || client.run())
-        })
-        .collect();
-    for join in joins {
-        join.join();
-    }
+    shared.run_clients(env, |number| {
+        let client = Client::new(env.clone(), opened.clone(), shared.clone(), number);
+        move || client.run()
+    });
     if shared.failed() {
         return true;
     }
-    let done = shared.with(|state| {
-        let segment = &shared.plan().segments[state.segment];
-        segment.clients.iter().zip(&state.begun).all(|(steps, begun)| *begun >= steps.len())
-    });
-    let end = shared.with(|state| shared.plan().segments[state.segment].end);
+    let (end, done) = shared.ending();
     leave(shared, opened.engine, end.close || !done);
     if done {
-        shared.with(|state| {
-            state.segment += 1;
-            state.begun.fill(0);
-        });
+        shared.next_segment();
     }
     done
 }
 
 /// Runs the last incarnation: no faults, everything is read, checked and written to once more.
 pub(super) fn finish(env: &SimEnv, shared: &Shared) {
-    shared.with(|state| (state.trouble, state.poisoned) = (None, None));
+    shared.with(|state| (state.trouble, state.own.poisoned) = (None, None));
     let Some(opened) = open(env, shared) else { return };
     if !establish(env, shared, &opened) {
         return leave(shared, opened.engine, true);
@@ -103,20 +71,7 @@ pub(super) fn finish(env: &SimEnv, shared: &Shared) {
 
 /// Opens the database; errors are complained of, transient ones tried again.
 fn open(env: &SimEnv, shared: &Shared) -> Option<Opened> {
-    for _ in 0..ATTEMPTS {
-        match Opened::open(env, &shared.plan().workload.options) {
-            Ok(opened) => return Some(opened),
-            Err(error) => {
-                shared.complain(|| "open".into(), &error);
-                if !matches!(error.kind(), ErrorKind::Io | ErrorKind::NoSpace | ErrorKind::Poisoned) {
-                    shared.with(|state| state.unavailable = true);
-                    return None;
-                }
-            }
-        }
-        env.sleep(Duration::from_millis(10));
-    }
-    None
+    shared.try_again(env, "open", lasting, || Opened::open(env, &shared.plan().workload.options))
 }
 
 /// Reads everything, lets the oracle judge it, and starts a new history from it. Returns false if it could not be read.
@@ -129,8 +84,9 @@ fn establish(env: &SimEnv, shared: &Shared, opened: &Opened) -> bool {
         let history = &state.history;
         model::check(history).map_err(model_violation)?;
         let needed = judge(history, Recovered { content: &content, seq: visible }, stop)?;
-        if state.needs_damage.as_ref().map(|(damages, _)| *damages) < needed.as_ref().map(|(damages, _)| *damages) {
-            state.needs_damage = needed;
+        let damages = |of: &Option<(usize, Violation)>| of.as_ref().map(|(damages, _)| *damages);
+        if damages(&state.own.needs_damage) < damages(&needed) {
+            state.own.needs_damage = needed;
         }
         state.history.restart(content, visible);
         state.stop = None;
@@ -178,20 +134,8 @@ fn report_model(shared: &Shared, fault: model::Fault) {
 /// Reads every entry, forwards or backwards; tries again after an error.
 fn read_all(env: &SimEnv, shared: &Shared, opened: &Opened) -> Option<Content> {
     let backward = shared.with(|state| state.counts.recoveries % 3 == 1);
-    for _ in 0..ATTEMPTS {
-        match read_keyspaces(shared, opened, backward) {
-            Ok(content) => return content,
-            Err(error) => {
-                shared.complain(|| "reading everything".into(), &error);
-                if error.is_corruption() {
-                    shared.with(|state| state.unavailable = true);
-                    return None;
-                }
-            }
-        }
-        env.sleep(Duration::from_millis(10));
-    }
-    None
+    let read = || read_keyspaces(shared, opened, backward);
+    shared.try_again(env, "reading everything", Error::is_corruption, read).flatten()
 }
 
 /// Reads the default keyspace, and its twin, which every commit wrote to as well.
@@ -240,22 +184,10 @@ fn write_once_more(shared: &Shared, opened: &Opened) {
 
 /// Lets go of the database, in order or not.
 fn leave(shared: &Shared, engine: Engine<SimEnv>, close: bool) {
-    let mut stop = Stop::Process;
-    if close {
-        match engine.close() {
-            Ok(()) => {
-                stop = Stop::Close;
-                shared.with(|state| {
-                    let now = state.history.tick();
-                    state.history.persists.push((now, Promise::Power));
-                });
-            }
-            Err(error) => shared.complain(|| "close".into(), &error),
-        }
-    }
-    shared.with(|state| {
-        state.tables = engine.statistics().levels.iter().map(|level| level.files).sum();
-        state.stop = state.stop.max(Some(stop));
+    shared.left(close.then(|| engine.close()), |state| {
+        let now = state.history.tick();
+        state.history.persists.push((now, Promise::Power));
     });
-    drop(engine);
+    let levels = engine.statistics().levels;
+    shared.with(|state| state.own.tables = levels.iter().map(|level| level.files).sum());
 }

@@ -8,14 +8,13 @@
 //! value: step id u32, key id u32, length u32 (little-endian), then length - 12 bytes of pattern(step id, key id)
 //! ```
 
+pub use crate::profile::steps::StepId;
 use aidb::base::coding::{Decoder, put_u32, put_u64};
 use aidb::base::hash::hash64;
 use serde::{Deserialize, Serialize};
 
 /// A position in [`Keys`].
 pub type KeyId = u16;
-/// The number of the operation that wrote a value.
-pub type StepId = u32;
 
 /// How many bytes each value has at least.
 pub const VALUE_BYTES_MIN: u32 = 20;
