@@ -88,6 +88,23 @@ fn materialise(profile: Profile, case: &Case) -> Result<Case, String> {
     Err(format!("the case fails with '{}' only sometimes: run `sim check`", violation.kind))
 }
 
+/// Takes parts of a list away, large ones first; `removed` tries one and returns whether it is gone.
+pub(crate) fn parts(mut length: usize, mut removed: impl FnMut(Range<usize>) -> bool) {
+    let mut size = length;
+    while size > 0 {
+        let mut at = 0;
+        while at < length {
+            let part = at..(at + size).min(length);
+            if removed(part.clone()) {
+                length -= part.len();
+            } else {
+                at += size;
+            }
+        }
+        size /= 2;
+    }
+}
+
 /// Returns `case` with the outcome of `run` noted.
 pub fn finished(case: &Case, run: &Run) -> Case {
     let mut case = case.clone();
@@ -136,19 +153,11 @@ impl Shrinker {
 
     /// Removes parts of a list of the best case, large ones first; `length` counts it, `drain` takes a range away.
     fn remove(&mut self, length: fn(&Case) -> usize, drain: fn(&mut Case, Range<usize>), aimed: bool) {
-        let mut size = length(&self.best);
-        while size > 0 {
-            let mut at = 0;
-            while at < length(&self.best) && self.runs < self.runs_max {
-                let mut candidate = self.best.clone();
-                drain(&mut candidate, at..(at + size).min(length(&self.best)));
-                let kept = self.keep(&candidate) || (aimed && self.aim(&candidate));
-                if !kept {
-                    at += size;
-                }
-            }
-            size /= 2;
-        }
+        parts(length(&self.best), |part| {
+            let mut candidate = self.best.clone();
+            drain(&mut candidate, part);
+            self.keep(&candidate) || (aimed && self.aim(&candidate))
+        });
     }
 
     /// Tries a candidate with its only crash at each disk operation.

@@ -5,6 +5,7 @@
 mod check;
 mod diff;
 mod enumerate;
+mod meta;
 mod min;
 mod mutants;
 mod replay;
@@ -40,6 +41,7 @@ enum Command {
     Swarm(swarm::Command),
     Enum(enumerate::Command),
     Check(check::Command),
+    Meta(meta::Command),
     Min(min::Command),
     Replay(replay::Command),
     Diff(diff::Command),
@@ -142,6 +144,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Swarm(command) => command.run(),
         Command::Enum(command) => command.run(),
         Command::Check(command) => command.run(),
+        Command::Meta(command) => command.run(),
         Command::Min(command) => command.run(),
         Command::Replay(command) => command.run(),
         Command::Diff(command) => command.run(),

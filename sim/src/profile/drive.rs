@@ -15,8 +15,12 @@ const STARTS_MAX: u32 = 40;
 
 /// Runs `workload` in `world`.
 pub(super) fn run<S: Subject>(world: &WorldConfig, workload: &S::Workload) -> Run {
-    let shared = Shared::<S>::new(workload);
-    let mut outcome = crate::run(world, |harness| drive(harness, &shared, world.seed));
+    run_with(world, &Shared::<S>::new(workload))
+}
+
+/// As [`run`], with a plan and state of the caller's.
+pub(super) fn run_with<S: Subject>(world: &WorldConfig, shared: &Shared<S>) -> Run {
+    let mut outcome = crate::run(world, |harness| drive(harness, shared, world.seed));
     shared.with(|state| {
         if outcome.violation.is_none() {
             outcome.violation = errors::check(&state.complaints, &outcome, S::tampered(state));

@@ -65,7 +65,8 @@ fn newer_options(random: &mut Salted) -> EngineOptions {
     EngineOptions { wal_bytes_max, twin_memtable_bytes, memtable, ..EngineOptions::default() }
 }
 
-fn options(random: &mut Salted, seed: u64) -> EngineOptions {
+/// Draws a set of options; what came later has a stream of its own, from `seed`.
+pub(super) fn options(random: &mut Salted, seed: u64) -> EngineOptions {
     let mut pick = |choices: &[u64]| choices[random.below(choices.len() as u64) as usize];
     let l0_compaction_files = pick(&[1, 2, 4]) as usize;
     EngineOptions {

@@ -10,11 +10,13 @@
 //! | `value.rs` | keys and self-describing values |
 //! | `process.rs` | one incarnation |
 //! | `client.rs` | one client |
+//! | `meta.rs` | one log under many options |
 //! | `shared.rs` | what outlives an incarnation, beside what all profiles keep |
 
 pub mod case;
 mod client;
 mod generate;
+pub mod meta;
 mod process;
 mod shared;
 mod twin;

@@ -3,6 +3,7 @@
 //! [`serve_once`] is one opening by a process, [`finish`] that of the last and calm one. Both run in fibers.
 
 use super::client::Client;
+use super::meta;
 use super::shared::Shared;
 use super::twin::Opened;
 use super::value::StepId;
@@ -65,7 +66,10 @@ pub(super) fn finish(env: &SimEnv, shared: &Shared) {
     if let Some(fault) = shared.with(|state| model::check(&state.history).err()) {
         report_model(shared, fault);
     }
-    shared.with(|state| state.finished = true);
+    shared.with(|state| {
+        meta::note(state, || "the end".into());
+        state.finished = true;
+    });
     leave(shared, engine, true);
 }
 
@@ -81,6 +85,7 @@ fn establish(env: &SimEnv, shared: &Shared, opened: &Opened) -> bool {
     let judged: Result<(), Violation> = shared.with(|state| {
         let stop = state.stop.unwrap_or(Stop::Close);
         state.counts.recoveries += 1;
+        meta::note(state, || format!("opened at {visible} with {content:?}"));
         let history = &state.history;
         model::check(history).map_err(model_violation)?;
         let needed = judge(history, Recovered { content: &content, seq: visible }, stop)?;

@@ -21,6 +21,8 @@ pub(super) struct Own {
     pub(super) needs_damage: Option<(usize, Violation)>,
     /// How many tables the engine says it has, when it was last asked.
     pub(super) tables: u64,
+    /// What clients were told, in order, if somebody compares it.
+    pub(super) answers: Option<Vec<String>>,
 }
 
 impl Shared {
