@@ -392,3 +392,169 @@ fn a_second_opening_is_refused_by_name() {
         assert!(error.to_string().contains(DIR), "{error}");
     });
 }
+
+/// Pebble 79b311b81, LevelDB 189: what a MANIFEST or CURRENT names is durable before the name is.
+#[test]
+fn power_lost_anywhere_in_a_life_leaves_no_name_without_its_file() {
+    for mode in [LossMode::All, LossMode::Sectors] {
+        let ios = at_each(
+            |io| FaultEvent::power_loss(io, io % 2 == 0, Loss { mode, salt: io }),
+            |harness| {
+                let known = Known::default();
+                let mine = known.clone();
+                process(harness, move |env| busy_life(&mine, env));
+                assert_kept(&reopened(harness), &known);
+            },
+        );
+        assert!(ios > 50, "the story is too short: {ios} operations");
+    }
+}
+
+/// Pebble, RocksDB: a log file that is used again still holds older records behind the new ones; they must not come back.
+#[test]
+fn records_of_a_log_file_used_again_do_not_come_back() {
+    for salt in 0..20 {
+        told(Vec::new(), |harness| {
+            let known = Known::default();
+            let mine = known.clone();
+            process(harness, move |env| {
+                let db = open(env)?;
+                for round in 0..6 {
+                    for number in 0..30 {
+                        mine.put(&db, &format!("key {number}"), &format!("round {round} {}", "x".repeat(300)))?;
+                    }
+                    // The log before this is given back.
+                    db.flush()?;
+                }
+                mine.put(&db, "key 0", "the last")?;
+                std::mem::forget(db);
+                Ok::<_, aidb::Error>(())
+            })
+            .1
+            .expect("nothing kills it")
+            .expect("nothing fails");
+            let read = after_power_loss(harness, Loss { mode: LossMode::Garbage, salt });
+            assert_kept(&read, &known);
+            assert_eq!(read[&b"key 0"[..]], b"the last");
+        });
+    }
+}
+
+/// lsm-tree 42fd6e5e, LevelDB 13e3c4e: whatever level a version lies on, the newest one is found, and what is deleted stays so.
+#[test]
+fn what_is_deleted_or_overwritten_does_not_come_back_through_compactions() {
+    told(Vec::new(), |harness| {
+        process(harness, |env| {
+            let db = open(env)?;
+            for round in 0..12u32 {
+                for number in (0..40).filter(|number| (number + round) % 3 != 0) {
+                    db.put(format!("key {number:02}"), format!("round {round} {}", "x".repeat(100)))?;
+                }
+                for number in (0..40).filter(|number| (number + round) % 3 == 0) {
+                    db.delete(format!("key {number:02}"))?;
+                }
+                db.flush()?;
+                if round % 4 == 3 {
+                    db.force_compaction()?;
+                }
+                let read = content(&db)?;
+                for number in 0..40 {
+                    let key = format!("key {number:02}").into_bytes();
+                    let there = db.get(&key)?.map(|value| value.to_vec());
+                    assert_eq!(read.get(&key), there.as_ref(), "key {number} in round {round}");
+                    assert_eq!(there.is_none(), (number + round) % 3 == 0, "key {number} in round {round}");
+                    let newest = format!("round {round} ");
+                    assert!(there.is_none_or(|value| value.starts_with(newest.as_bytes())), "key {number} is old");
+                }
+            }
+            db.close()
+        })
+        .1
+        .expect("nothing kills it")
+        .expect("nothing fails");
+    });
+}
+
+/// AiDb's first version read tables without regard to the snapshot; redb 4.3: a reverse iterator skipped entries.
+#[test]
+fn a_snapshot_sees_the_same_forwards_and_backwards_whatever_is_flushed_and_compacted() {
+    told(Vec::new(), |harness| {
+        process(harness, |env| {
+            let db = open(env)?;
+            (0..60).try_for_each(|number| db.put(format!("key {number:02}"), format!("first {number}")))?;
+            let snapshot = db.snapshot();
+            let before = content(&db)?;
+            for round in 0..4 {
+                (0..60).step_by(2).try_for_each(|number| db.delete(format!("key {number:02}")))?;
+                (1..60).step_by(2).try_for_each(|number| db.put(format!("key {number:02}"), "x".repeat(100)))?;
+                if round % 2 == 0 {
+                    db.flush()?
+                } else {
+                    db.force_compaction()?
+                }
+                let mut iterator = snapshot.iter();
+                let mut backwards = Content::new();
+                let mut order = Vec::new();
+                while let Some(entry) = iterator.next_back() {
+                    let entry = entry?;
+                    order.push(entry.key.clone());
+                    backwards.insert(entry.key, entry.value.to_vec());
+                }
+                assert!(order.is_sorted_by(|a, b| a > b), "round {round}: {order:?}");
+                assert_eq!(backwards, before, "backwards in round {round}");
+                let forwards: Result<Content> =
+                    snapshot.iter().map(|entry| entry.map(|entry| (entry.key, entry.value.to_vec()))).collect();
+                assert_eq!(forwards?, before, "forwards in round {round}");
+                assert_eq!(snapshot.get("key 00")?.as_deref(), Some(&b"first 0"[..]));
+            }
+            drop(snapshot);
+            db.close()
+        })
+        .1
+        .expect("nothing kills it")
+        .expect("nothing fails");
+    });
+}
+
+/// fjall 3.1.13: a page that was never synced and is lost does not keep the database from being opened.
+#[test]
+fn a_lost_page_that_nobody_synced_does_not_stop_the_opening() {
+    for salt in 0..50 {
+        told(Vec::new(), |harness| {
+            let known = Known::default();
+            let mine = known.clone();
+            process(harness, move |env| {
+                let db = open(env)?;
+                mine.put(&db, "synced", "value")?;
+                for number in 0..15 {
+                    let mut batch = WriteBatch::new();
+                    batch.put(format!("key {number}"), "x".repeat(400));
+                    db.write_opt(batch, WriteOptions { durability: Some(Durability::Os) })?;
+                }
+                std::mem::forget(db);
+                Ok::<_, aidb::Error>(())
+            });
+            assert_kept(&after_power_loss(harness, Loss { mode: LossMode::Sectors, salt }), &known);
+        });
+    }
+}
+
+/// fjall 3.1.13: a flipped bit anywhere in a synced record, its sequence number too, is damage.
+#[test]
+fn a_flipped_bit_anywhere_in_a_synced_record_is_reported() {
+    // Two frames of 40 bytes and a payload of 48, so that there are no bytes between them that nobody reads.
+    for offset in (4096..4096 + 2 * 88).step_by(3) {
+        told(Vec::new(), |harness| {
+            process(harness, |env| {
+                let db = open(env)?;
+                (0..10).try_for_each(|number| db.put(format!("key {number}"), [b'v'; 28]))?;
+                db.close()
+            });
+            let log = files(harness, "/db/wal", ".log").pop().expect("there is a log");
+            flip(harness, &log, offset);
+            let (_, opened) = process(harness, |env| open(env).map(drop));
+            let error = opened.expect("nothing kills it").err();
+            assert!(error.as_ref().is_some_and(|error| error.is_corruption()), "at {offset}: {error:?}");
+        });
+    }
+}
