@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | durability oracle | `durability.rs` | `lost-write`, `not-a-prefix` |
 //! | versioned model | `model.rs` | `wrong-read`, `sequence`, and on the spot `wrong-bytes`, `cursor`, `iterator-after-error` |
+//! | keyspaces | `profile/engine/process.rs` | `keyspaces-apart` |
 //! | structure scrub | `scrub.rs` | `scrub` |
 //! | quiescence | `quiescence.rs` | `deadlock`, `livelock`, `leak`, `drop-blocks` |
 //! | errors | `errors.rs` | `error-without-cause`, `unavailable` |
@@ -39,6 +40,7 @@ pub fn checker(kind: &str) -> &'static str {
         "ids" | "ack" | "fence" | "watch" | "two-opens" => "answers",
         "kept" | "reserve" | "stray-file" | "stray-object" => "remains",
         "wrong-read" | "sequence" | "wrong-bytes" | "cursor" | "iterator-after-error" => "versioned model",
+        "keyspaces-apart" => "keyspaces",
         "scrub" => "structure scrub",
         "error-without-cause" | "unavailable" => "errors",
         "panic" => "engine's asserts",
