@@ -2,7 +2,7 @@
 //!
 //! | to | use |
 //! |---|---|
-//! | keep an ordered map of byte strings on disk | [`DB`], [`Options`], [`WriteBatch`], [`Snapshot`] |
+//! | keep an ordered map of byte strings on disk | [`DB`], [`Options`], [`WriteBatch`], [`Snapshot`], [`Transaction`] |
 //! | keep a log of records on disk | [`aof::Log`] |
 //! | run or test the engine over another world than the operating system | [`Engine`], [`Env`](env::Env) |
 //! | run the server | the program `aikv`, module `server` |
@@ -56,5 +56,6 @@ pub mod server;
 pub use base::{Error, ErrorKind, Result};
 pub use lsm::{
     CheckpointReport, CommitInfo, Compression, Cursor, DB, DbIterator, Durability, Engine, Entry, IntegrityReport,
-    Keyspace, KeyspaceOptions, MemtableKind, Options, ReadOnly, Snapshot, Statistics, Value, WriteBatch, WriteOptions,
+    Keyspace, KeyspaceOptions, MemtableKind, Options, ReadOnly, Savepoint, Snapshot, Statistics, Transaction,
+    TransactionOptions, Value, WriteBatch, WriteOptions,
 };

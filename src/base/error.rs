@@ -27,6 +27,10 @@ pub enum ErrorKind {
     },
     /// A transaction lost a race and may be retried.
     Conflict,
+    /// Transactions wait for each other's locks, and this one was chosen to give way; it may be retried.
+    Deadlock,
+    /// A lock was not free in time; what asked for it may be retried.
+    TimedOut,
     /// The caller passed something out of range; nothing was changed.
     InvalidArgument,
     /// Another process has the directory open.
@@ -92,6 +96,21 @@ impl Error {
         Error::new(ErrorKind::NotFound, what.to_string())
     }
 
+    /// Reports a lost race; `what` names what another transaction changed.
+    pub fn conflict(what: impl fmt::Display) -> Error {
+        Error::new(ErrorKind::Conflict, format!("conflict: {what}"))
+    }
+
+    /// Reports locks that wait for each other; `what` names the one that was asked for.
+    pub fn deadlock(what: impl fmt::Display) -> Error {
+        Error::new(ErrorKind::Deadlock, format!("deadlock: {what}"))
+    }
+
+    /// Reports that something did not happen in time.
+    pub fn timed_out(what: impl fmt::Display) -> Error {
+        Error::new(ErrorKind::TimedOut, format!("timed out: {what}"))
+    }
+
     /// Reports that `dir` is open elsewhere.
     pub fn locked(dir: &Path) -> Error {
         let message = format!("{} is locked: another process has it open; close that one first", dir.display());
@@ -123,6 +142,12 @@ impl Error {
     /// Tells what kind of failure this is.
     pub fn kind(&self) -> &ErrorKind {
         &self.0.kind
+    }
+
+    /// Returns true for what a transaction fails with through no fault of its own, and that its next try may not meet:
+    /// [`Conflict`](ErrorKind::Conflict), [`Deadlock`](ErrorKind::Deadlock), [`TimedOut`](ErrorKind::TimedOut).
+    pub fn is_retryable(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::Conflict | ErrorKind::Deadlock | ErrorKind::TimedOut)
     }
 
     /// Returns true for [`ErrorKind::Corruption`].

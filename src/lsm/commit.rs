@@ -10,6 +10,8 @@
 //! - Sequence numbers, log order and memtable order are the same order.
 //! - A reader sees all of a group or nothing: the visible number changes once, after the last insert.
 //! - Only the leader inserts and switches memtables; what a group brings to a keyspace lies in one memtable, however large.
+//! - A commit may come with a check of what it depends on. It holds under the leader's lock, with what its group commits
+//!   before it, or the commit is left out: nothing of it is written.
 //! - An append that the log refuses because the device is full fails its group and changes nothing. Any other failed append
 //!   poisons the engine: the log's end is unknown, and a later record would lie behind a hole.
 //!
@@ -23,6 +25,7 @@ use super::db::CommitInfo;
 use super::options::Durability;
 use super::state::{Core, State, slow_rate};
 use super::tree::{Growing, Position, Tree, TreeState};
+use super::txn::Check;
 use crate::aof::{Append, FrameKind, Lsn};
 use crate::base::key::{SeqNum, Tag};
 use crate::base::limits::BATCH_BYTES_MAX;
@@ -52,11 +55,18 @@ impl<E: Env> Default for Queue<E> {
     }
 }
 
+/// What a writer brings.
+pub(super) struct Commit<E: Env> {
+    pub(super) batch: WriteBatch,
+    pub(super) durability: Durability,
+    /// What has to be true for it.
+    pub(super) check: Option<Box<Check<E>>>,
+}
+
 /// One writer in the queue.
 struct Waiter<E: Env> {
     /// `None` asks to lead alone.
-    batch: Option<WriteBatch>,
-    durability: Durability,
+    commit: Option<Commit<E>>,
     turn: Mutex<E, Turn>,
     wake: Condvar<E>,
 }
@@ -68,6 +78,10 @@ enum Turn {
 }
 
 impl<E: Env> Waiter<E> {
+    fn batch(&self) -> Option<&WriteBatch> {
+        self.commit.as_ref().map(|commit| &commit.batch)
+    }
+
     fn set(&self, turn: Turn) {
         *self.turn.lock() = turn;
         self.wake.notify_one();
@@ -126,34 +140,45 @@ impl<E: Env> Leader<E> {
 }
 
 impl<E: Env> Core<E> {
-    /// Commits `batch` and returns once it has travelled as far as `durability` says.
-    pub(super) fn commit(&self, batch: WriteBatch, durability: Durability) -> Result<CommitInfo> {
-        batch.check(&self.identity)?;
-        self.check_running()?;
-        if batch.is_empty() {
+    /// Commits and returns once the batch has travelled as far as it should.
+    pub(super) fn commit(&self, commit: Commit<E>) -> Result<CommitInfo> {
+        let durability = commit.durability;
+        if commit.batch.is_empty() {
+            commit.batch.check(&self.identity)?;
             self.persist(durability)?;
             return Ok(CommitInfo { seq: self.visible(), lsn: self.log.end() });
         }
+        let info = self.make_visible(commit)?;
+        self.make_durable(info, durability)?;
+        Ok(info)
+    }
+
+    /// Commits a batch that is not empty, and returns once every reader sees it.
+    pub(super) fn make_visible(&self, commit: Commit<E>) -> Result<CommitInfo> {
+        commit.batch.check(&self.identity)?;
+        self.check_running()?;
         let mut queue = self.queue.lock();
-        let result = if queue.leading {
-            let waiter = enqueue(&mut queue, Some(batch), durability);
+        if queue.leading {
+            let waiter = enqueue(&mut queue, Some(commit));
             drop(queue);
             match waiter.wait() {
                 Some(result) => result,
-                None => self.lead(waiter.batch.as_ref().expect("it came with a batch"), durability),
+                None => self.lead(waiter.commit.as_ref().expect("it came with a batch")),
             }
         } else {
             queue.leading = true;
             drop(queue);
-            self.lead(&batch, durability)
-        };
-        if durability == Durability::Sync
-            && let Ok(info) = &result
-        {
-            self.env.reached("lsm.commit_sync");
-            self.wal(self.log.sync_to(info.lsn))?;
+            self.lead(&commit)
         }
-        result
+    }
+
+    /// Waits for a commit to be synced, if that is asked for; all else has happened with its group.
+    pub(super) fn make_durable(&self, info: CommitInfo, durability: Durability) -> Result<()> {
+        if durability != Durability::Sync {
+            return Ok(());
+        }
+        self.env.reached("lsm.commit_sync");
+        self.wal(self.log.sync_to(info.lsn))
     }
 
     /// Makes everything committed so far as durable as asked.
@@ -170,7 +195,7 @@ impl<E: Env> Core<E> {
     pub(super) fn lead_alone<T>(&self, action: impl FnOnce(&mut Leader<E>) -> T) -> T {
         let mut queue = self.queue.lock();
         if queue.leading {
-            let waiter = enqueue(&mut queue, None, Durability::Buffered);
+            let waiter = enqueue(&mut queue, None);
             drop(queue);
             assert!(waiter.wait().is_none(), "a writer without a batch joined a group");
         } else {
@@ -183,17 +208,19 @@ impl<E: Env> Core<E> {
     }
 
     /// Commits a group that begins with `own`.
-    fn lead(&self, own: &WriteBatch, durability: Durability) -> Result<CommitInfo> {
+    fn lead(&self, own: &Commit<E>) -> Result<CommitInfo> {
         let mut leader = self.leader.lock();
-        if let Err(error) = leader.check(own) {
+        let check = own.check.as_ref().map_or(Ok(()), |check| check.run(self));
+        if let Err(error) = leader.check(&own.batch).and(check) {
             drop(leader);
             self.step_down();
             return Err(error);
         }
-        let ready = self.make_room(&mut leader, own.bytes());
+        let ready = self.make_room(&mut leader, own.batch.bytes());
         // Taken after waiting for room, when most writers have joined.
-        let group = self.gather(&leader, own.bytes());
-        let committed = ready.and_then(|()| self.commit_group(&mut leader, own, durability, &group));
+        let group = self.gather(&leader, own.batch.bytes());
+        let group = self.admit(own, group);
+        let committed = ready.and_then(|()| self.commit_group(&mut leader, own, &group));
         drop(leader);
         self.step_down();
         let (mut seq, lsn) = match committed {
@@ -207,9 +234,9 @@ impl<E: Env> Core<E> {
             seq.0 += batch.len() as u64;
             CommitInfo { seq, lsn }
         };
-        let own_info = info(own);
+        let own_info = info(&own.batch);
         for waiter in &group {
-            let done = info(waiter.batch.as_ref().expect("a group is of batches"));
+            let done = info(waiter.batch().expect("a group is of batches"));
             waiter.set(Turn::Done(Ok(done)));
         }
         Ok(own_info)
@@ -219,7 +246,7 @@ impl<E: Env> Core<E> {
     fn gather(&self, leader: &Leader<E>, mut bytes: usize) -> Vec<Arc<Waiter<E>>> {
         let mut group = Vec::new();
         let mut queue = self.queue.lock();
-        while let Some(Some(batch)) = queue.waiting.front().map(|waiter| waiter.batch.as_ref()) {
+        while let Some(Some(batch)) = queue.waiting.front().map(|waiter| waiter.batch()) {
             bytes = bytes.saturating_add(batch.bytes());
             if bytes > GROUP_BYTES_MAX || leader.check(batch).is_err() {
                 break;
@@ -227,6 +254,24 @@ impl<E: Env> Core<E> {
             group.extend(queue.waiting.pop_front());
         }
         group
+    }
+
+    /// Returns the part of `group` whose checks hold if it is committed behind `own`, in this order; the others are told.
+    fn admit(&self, own: &Commit<E>, group: Vec<Arc<Waiter<E>>>) -> Vec<Arc<Waiter<E>>> {
+        let mut admitted: Vec<Arc<Waiter<E>>> = Vec::with_capacity(group.len());
+        for waiter in group {
+            let check = waiter.commit.as_ref().and_then(|commit| commit.check.as_ref());
+            let holds = check.map_or(Ok(()), |check| {
+                check.run(self)?;
+                check
+                    .against(self, std::iter::once(&own.batch).chain(admitted.iter().filter_map(|first| first.batch())))
+            });
+            match holds {
+                Ok(()) => admitted.push(waiter),
+                Err(error) => waiter.set(Turn::Done(Err(error))),
+            }
+        }
+        admitted
     }
 
     fn step_down(&self) {
@@ -241,14 +286,9 @@ impl<E: Env> Core<E> {
     }
 
     /// Returns the sequence number before the group, and the end of its log record.
-    fn commit_group(
-        &self,
-        leader: &mut Leader<E>,
-        own: &WriteBatch,
-        durability: Durability,
-        group: &[Arc<Waiter<E>>],
-    ) -> Result<(SeqNum, Lsn)> {
-        let batches = || std::iter::once(own).chain(group.iter().filter_map(|waiter| waiter.batch.as_ref()));
+    fn commit_group(&self, leader: &mut Leader<E>, own: &Commit<E>, group: &[Arc<Waiter<E>>]) -> Result<(SeqNum, Lsn)> {
+        let commits = || std::iter::once(own).chain(group.iter().filter_map(|waiter| waiter.commit.as_ref()));
+        let batches = || commits().map(|commit| &commit.batch);
         let operations: u64 = batches().map(|batch| batch.len() as u64).sum();
         let bytes: u64 = batches().map(|batch| batch.bytes() as u64).sum();
         let before = leader.last_seq;
@@ -256,9 +296,8 @@ impl<E: Env> Core<E> {
         if before.0 + operations >= SeqNum::MAX.0 {
             return Err(Error::invalid_argument("sequence numbers are used up"));
         }
-        let (begin, lsn) = self.append_record(first, operations, own, group)?;
-        let os = durability == Durability::Os || group.iter().any(|waiter| waiter.durability == Durability::Os);
-        if os {
+        let (begin, lsn) = self.append_record(first, operations, &own.batch, group)?;
+        if commits().any(|commit| commit.durability == Durability::Os) {
             self.wal(self.log.write_out())?;
         }
         let early = self.env.planted("visible_before_batch_complete");
@@ -331,7 +370,7 @@ impl<E: Env> Core<E> {
             append(&[&header, own.encoded()])
         } else {
             let mut parts: Vec<&[u8]> = vec![&header, own.encoded()];
-            parts.extend(group.iter().filter_map(|waiter| waiter.batch.as_ref()).map(WriteBatch::encoded));
+            parts.extend(group.iter().filter_map(|waiter| waiter.batch()).map(WriteBatch::encoded));
             append(&parts)
         })
     }
@@ -453,9 +492,9 @@ impl<E: Env> Core<E> {
     }
 }
 
-fn enqueue<E: Env>(queue: &mut Queue<E>, batch: Option<WriteBatch>, durability: Durability) -> Arc<Waiter<E>> {
+fn enqueue<E: Env>(queue: &mut Queue<E>, commit: Option<Commit<E>>) -> Arc<Waiter<E>> {
     let (turn, wake) = (Mutex::<E, _>::new(Turn::Waiting), Condvar::<E>::default());
-    let waiter = Arc::new(Waiter { batch, durability, turn, wake });
+    let waiter = Arc::new(Waiter { commit, turn, wake });
     queue.waiting.push_back(Arc::clone(&waiter));
     waiter
 }

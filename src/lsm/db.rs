@@ -4,9 +4,9 @@
 //! values that were handed out before stay good.
 
 use super::batch::WriteBatch;
+use super::commit::Commit;
 use super::integrity::IntegrityReport;
-use super::iter::MergingIterator;
-use super::iterator::{Bounds, DbIterator, Source};
+use super::iterator::{Bounds, DbIterator, View};
 use super::options::{Durability, Options, WriteOptions};
 use super::recovery;
 use super::snapshot::Snapshot;
@@ -16,8 +16,8 @@ use super::tree::Tree;
 use super::value::Value;
 use super::version::SuperSource;
 use crate::aof::Lsn;
+use crate::base::Result;
 use crate::base::key::{SeqNum, ValueKind};
-use crate::base::{Error, Result};
 use crate::env::{Disk, Env, EnvCondvar, EnvJoin, StdEnv};
 use std::ops::RangeBounds;
 use std::path::Path;
@@ -186,7 +186,8 @@ impl<E: Env> Engine<E> {
     /// without this one.
     pub fn write_opt(&self, batch: WriteBatch, options: WriteOptions) -> Result<CommitInfo> {
         let core = self.core();
-        core.commit(batch, options.durability.unwrap_or(core.options.durability))
+        let durability = options.durability.unwrap_or(core.options.durability);
+        core.commit(Commit { batch, durability, check: None })
     }
 
     /// Makes everything committed so far as durable as asked.
@@ -298,15 +299,6 @@ impl<E: Env> Engine<E> {
     }
 }
 
-/// What an iterator of a closed engine or a dropped keyspace reads.
-pub(super) struct FailedSource(pub(super) Error);
-
-impl Source for FailedSource {
-    fn open(&self) -> Result<MergingIterator> {
-        Err(self.0.clone())
-    }
-}
-
 impl<E: Env> Core<E> {
     /// Returns the value of `key` at `seq`, or as of now.
     pub(super) fn get_at(&self, tree: &Tree<E>, key: &[u8], seq: Option<SeqNum>) -> Result<Option<Value>> {
@@ -322,11 +314,11 @@ impl<E: Env> Core<E> {
     /// Returns an iterator at `seq`, or as of now.
     pub(super) fn iter_at(&self, tree: &Tree<E>, bounds: Bounds, seq: Option<SeqNum>) -> DbIterator {
         if let Err(error) = self.check_open().and_then(|()| tree.check_there()) {
-            return DbIterator::new(Box::new(FailedSource(error)), SeqNum(0), bounds);
+            return DbIterator::failed(error, bounds);
         }
         let current = tree.current();
         let seq = seq.unwrap_or_else(|| self.visible());
-        DbIterator::new(Box::new(SuperSource(current)), seq, bounds)
+        DbIterator::new(Box::new(SuperSource(current)), View::at(seq), bounds)
     }
 
     /// Switches the memtable of `keyspace`, or of each one, and waits until they are tables.

@@ -12,6 +12,9 @@
 //! cursor collects the newest visible one of a key and stops before the key; going forward again it must first pass the
 //! key it stands before.
 //!
+//! A transaction's iterator reads its own writes as one more source, whose entries have the sequence number [`OWN`], and is
+//! told of by a [`Recorder`]: which part of the key space it has looked at.
+//!
 //! Source: LevelDB `db/db_iter.cc`.
 
 use super::iter::{InternalIterator, MergingIterator};
@@ -20,6 +23,10 @@ use crate::base::key::{SeqNum, Tag, ValueKind};
 use crate::base::{Error, Result};
 use std::cmp::Ordering;
 use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+
+/// The sequence number of what a transaction has written itself. No commit ever has it.
+pub(super) const OWN: SeqNum = SeqNum::MAX;
 
 /// Versions of one key passed one by one before the cursor seeks behind them.
 const SKIPS_MAX: usize = 8;
@@ -66,14 +73,70 @@ impl Bounds {
         Bounds { low: prefix.to_vec(), high }
     }
 
+    /// Returns where it ends.
+    fn edge(&self) -> Edge<'_> {
+        self.high.as_deref().map_or(Edge::End, Edge::Below)
+    }
+
     fn contains_below_high(&self, key: &[u8]) -> bool {
         self.high.as_deref().is_none_or(|high| key < high)
+    }
+}
+
+/// Where a part of the key space ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Edge<'a> {
+    /// Before this key.
+    Below(&'a [u8]),
+    /// After this key.
+    Through(&'a [u8]),
+    /// Nowhere.
+    End,
+}
+
+/// Learns what a cursor has looked at.
+pub(super) trait Recorder: Send + Sync {
+    /// Every key from `low` to `edge` was looked for; the cursor fails if this does.
+    fn passed(&self, low: &[u8], edge: Edge<'_>) -> Result<()>;
+}
+
+/// What of its source an iterator shows.
+#[derive(Clone)]
+pub(super) struct View {
+    pub(super) seq: SeqNum,
+    /// The source has entries at [`OWN`].
+    pub(super) own: bool,
+    pub(super) recorder: Option<Arc<dyn Recorder>>,
+}
+
+impl View {
+    pub(super) fn at(seq: SeqNum) -> View {
+        View { seq, own: false, recorder: None }
+    }
+
+    #[inline]
+    fn shows(&self, tag: Tag) -> bool {
+        tag.seq() <= self.seq || (self.own && tag.seq() == OWN)
+    }
+
+    /// Returns the tag before which no visible version of a key sorts.
+    fn newest(&self) -> Tag {
+        Tag::seek(if self.own { OWN } else { self.seq })
     }
 }
 
 /// Makes cursors over everything that an iterator reads.
 pub(super) trait Source: Send + Sync {
     fn open(&self) -> Result<MergingIterator>;
+}
+
+/// What an iterator reads of a closed engine or a dropped keyspace.
+struct FailedSource(Error);
+
+impl Source for FailedSource {
+    fn open(&self) -> Result<MergingIterator> {
+        Err(self.0.clone())
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +150,7 @@ enum Direction {
 /// Moves freely over user-visible entries and lends them without a copy; see [`DbIterator::into_cursor`].
 pub struct Cursor {
     iter: MergingIterator,
-    seq: SeqNum,
+    view: View,
     bounds: Bounds,
     direction: Direction,
     valid: bool,
@@ -95,13 +158,15 @@ pub struct Cursor {
     key: Vec<u8>,
     /// Backward: the current value.
     value: Value,
+    /// Where the movement began that is to be recorded.
+    origin: Vec<u8>,
     failed: Option<Error>,
 }
 
 impl Cursor {
-    fn new(iter: MergingIterator, seq: SeqNum, bounds: Bounds) -> Cursor {
-        let (key, value) = (Vec::new(), Value::default());
-        Cursor { iter, seq, bounds, direction: Direction::Forward, valid: false, key, value, failed: None }
+    fn new(iter: MergingIterator, view: View, bounds: Bounds) -> Cursor {
+        let (key, origin, value) = (Vec::new(), Vec::new(), Value::default());
+        Cursor { iter, view, bounds, direction: Direction::Forward, valid: false, key, value, origin, failed: None }
     }
 
     /// Returns true if the cursor stands on an entry.
@@ -168,7 +233,8 @@ impl Cursor {
                 }
                 None => cursor.iter.seek_to_last()?,
             }
-            cursor.find_backward()
+            cursor.find_backward()?;
+            cursor.record_backward(cursor.bounds.edge())
         })
     }
 
@@ -178,13 +244,10 @@ impl Cursor {
     /// As [`seek_to_first`](Cursor::seek_to_first).
     pub fn seek(&mut self, key: &[u8]) -> Result<()> {
         self.guard(|cursor| {
-            let tag = Tag::seek(cursor.seq);
-            if key < cursor.bounds.low.as_slice() {
-                cursor.iter.seek(&cursor.bounds.low, tag)?;
-            } else {
-                cursor.iter.seek(key, tag)?;
-            }
-            cursor.find_forward(false)
+            let tag = cursor.view.newest();
+            cursor.iter.seek(key.max(&cursor.bounds.low), tag)?;
+            cursor.find_forward(false)?;
+            cursor.record_forward(key.max(&cursor.bounds.low))
         })
     }
 
@@ -199,7 +262,8 @@ impl Cursor {
         self.guard(|cursor| {
             // The oldest possible version of `key` sorts last among its versions.
             cursor.iter.seek_for_prev(key, Tag::new(SeqNum(0), ValueKind::Delete))?;
-            cursor.find_backward()
+            cursor.find_backward()?;
+            cursor.record_backward(Edge::Through(key))
         })
     }
 
@@ -213,6 +277,7 @@ impl Cursor {
             return self.failed.clone().map_or(Ok(()), Err);
         }
         self.guard(|cursor| {
+            cursor.note_origin();
             if cursor.direction == Direction::Forward {
                 cursor.key.clear();
                 cursor.key.extend_from_slice(cursor.iter.key());
@@ -222,7 +287,8 @@ impl Cursor {
             } else {
                 cursor.iter.seek_to_first()?;
             }
-            cursor.find_forward(true)
+            cursor.find_forward(true)?;
+            cursor.record_forward(&cursor.origin)
         })
     }
 
@@ -235,6 +301,7 @@ impl Cursor {
             return self.failed.clone().map_or(Ok(()), Err);
         }
         self.guard(|cursor| {
+            cursor.note_origin();
             if cursor.direction == Direction::Forward {
                 cursor.key.clear();
                 cursor.key.extend_from_slice(cursor.iter.key());
@@ -242,8 +309,32 @@ impl Cursor {
                     cursor.iter.prev()?;
                 }
             }
-            cursor.find_backward()
+            cursor.find_backward()?;
+            cursor.record_backward(Edge::Through(&cursor.origin))
         })
+    }
+
+    /// Remembers the current key, if anyone is to be told of the movement from it.
+    fn note_origin(&mut self) {
+        if self.view.recorder.is_none() {
+            return;
+        }
+        let mut origin = std::mem::take(&mut self.origin);
+        origin.clear();
+        origin.extend_from_slice(self.key());
+        self.origin = origin;
+    }
+
+    /// Records a movement from `from` to the entry it stands on now, or to the end.
+    fn record_forward(&self, from: &[u8]) -> Result<()> {
+        let Some(recorder) = &self.view.recorder else { return Ok(()) };
+        recorder.passed(from, if self.valid { Edge::Through(self.key()) } else { self.bounds.edge() })
+    }
+
+    /// Records a movement back from `from` to the entry it stands on now, or to the beginning.
+    fn record_backward(&self, from: Edge<'_>) -> Result<()> {
+        let Some(recorder) = &self.view.recorder else { return Ok(()) };
+        recorder.passed(if self.valid { self.key() } else { &self.bounds.low }, from)
     }
 
     /// Runs one movement; an error leaves the cursor ended for good.
@@ -287,7 +378,7 @@ impl Cursor {
                 }
             } else if !self.bounds.contains_below_high(key) {
                 return Ok(());
-            } else if tag.seq() > self.seq {
+            } else if !self.view.shows(tag) {
                 // A newer version than this reader may see; the one it sees may follow.
             } else if tag.kind() == ValueKind::Put {
                 self.valid = true;
@@ -318,7 +409,7 @@ impl Cursor {
             if key < self.bounds.low.as_slice() {
                 break;
             }
-            if tag.seq() <= self.seq {
+            if self.view.shows(tag) {
                 if found.is_none() {
                     self.key.clear();
                     self.key.extend_from_slice(key);
@@ -350,7 +441,7 @@ struct End {
 /// freely and lends keys and values without copying them.
 pub struct DbIterator {
     source: Box<dyn Source>,
-    seq: SeqNum,
+    view: View,
     bounds: Bounds,
     front: End,
     back: End,
@@ -359,9 +450,14 @@ pub struct DbIterator {
 }
 
 impl DbIterator {
-    pub(super) fn new(source: Box<dyn Source>, seq: SeqNum, bounds: Bounds) -> DbIterator {
+    pub(super) fn new(source: Box<dyn Source>, view: View, bounds: Bounds) -> DbIterator {
         let (front, back) = (End::default(), End::default());
-        DbIterator { source, seq, bounds, front, back, ended: false, failed: false }
+        DbIterator { source, view, bounds, front, back, ended: false, failed: false }
+    }
+
+    /// Returns an iterator whose only item is `error`.
+    pub(super) fn failed(error: Error, bounds: Bounds) -> DbIterator {
+        DbIterator::new(Box::new(FailedSource(error)), View::at(SeqNum(0)), bounds)
     }
 
     /// Turns this iterator into a cursor over the same entries, which stands on none until a seek.
@@ -404,7 +500,7 @@ impl DbIterator {
     }
 
     fn open_cursor(&self) -> Result<Cursor> {
-        Ok(Cursor::new(self.source.open()?, self.seq, self.bounds.clone()))
+        Ok(Cursor::new(self.source.open()?, self.view.clone(), self.bounds.clone()))
     }
 
     fn end_mut(&mut self, at_front: bool) -> &mut End {
@@ -488,7 +584,7 @@ impl std::iter::FusedIterator for DbIterator {}
 
 impl std::fmt::Debug for DbIterator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DbIterator").field("seq", &self.seq).field("bounds", &self.bounds).finish_non_exhaustive()
+        f.debug_struct("DbIterator").field("seq", &self.view.seq).field("bounds", &self.bounds).finish_non_exhaustive()
     }
 }
 

@@ -5,6 +5,7 @@
 //! | [`db`], [`keyspace`] | the handles: every public call |
 //! | [`options`], [`stats`], [`integrity`], [`snapshot`] | what goes in and comes out beside data |
 //! | [`batch`], `commit` | write batches, and how they become visible and durable |
+//! | [`txn`] | transactions: own writes, what was read, and whether it still holds |
 //! | [`memtable`], `flush` | what is not in a table yet, and how it gets there |
 //! | [`table`], [`cache`], [`value`] | immutable sorted files, their blocks in memory, what reads return |
 //! | [`iter`], [`iterator`] | cursors over internal entries; over what a user sees |
@@ -40,6 +41,7 @@ mod state;
 pub mod stats;
 pub mod table;
 mod tree;
+pub mod txn;
 pub mod value;
 mod version;
 
@@ -58,6 +60,7 @@ pub use options::{Durability, KeyspaceOptions, Options, WriteOptions};
 pub use snapshot::Snapshot;
 pub use stats::{LevelStatistics, Statistics};
 pub use table::Compression;
+pub use txn::{Savepoint, TXN_MARKS, TXN_PLANTED_BUGS, Transaction, TransactionOptions};
 pub use value::Value;
 
 /// Coverage marks of this floor; a campaign that never reaches one of them fails.

@@ -135,7 +135,7 @@ impl<E: Env> Version<E> {
     }
 }
 
-fn covers(info: &TableInfo, key: &[u8]) -> bool {
+pub(super) fn covers(info: &TableInfo, key: &[u8]) -> bool {
     info.smallest.0.as_slice() <= key && key <= info.largest.0.as_slice()
 }
 
@@ -247,7 +247,14 @@ pub(super) struct SuperSource<E: Env>(pub(super) Arc<SuperVersion<E>>);
 
 impl<E: Env> Source for SuperSource<E> {
     fn open(&self) -> Result<MergingIterator> {
-        let SuperVersion { memtable, immutables, version } = &*self.0;
+        Ok(MergingIterator::new(self.0.cursors()))
+    }
+}
+
+impl<E: Env> SuperVersion<E> {
+    /// Returns cursors over all there is, newest first.
+    pub(super) fn cursors(&self) -> Vec<Box<dyn InternalIterator>> {
+        let SuperVersion { memtable, immutables, version } = self;
         let mut children: Vec<Box<dyn InternalIterator>> = vec![memtable.iter()];
         for full in immutables {
             children.push(full.memtable.iter());
@@ -258,7 +265,7 @@ impl<E: Env> Source for SuperSource<E> {
         for level in version.levels.iter().skip(1).filter(|level| !level.is_empty()) {
             children.push(Box::new(LevelIterator::new(level.clone(), true)));
         }
-        Ok(MergingIterator::new(children))
+        children
     }
 }
 

@@ -89,27 +89,55 @@ impl WriteBatch {
 
     #[inline]
     fn push(&mut self, operation: Operation<'_>) {
-        let bytes = operation.key.len() + operation.value.len() + OPERATION_OVERHEAD_BYTES_MAX;
-        if operation.key.len() > KEY_BYTES_MAX
-            || operation.value.len() > VALUE_BYTES_MAX
-            || bytes > BYTES_MAX - self.operations.len()
-        {
-            self.refuse(&operation);
+        if !self.fits(&operation) {
+            let error = self.over_limit(&operation);
+            self.refused.get_or_insert(error);
             return;
         }
         put_operation(&mut self.operations, operation);
         self.count += 1;
     }
 
+    #[inline]
+    fn fits(&self, operation: &Operation<'_>) -> bool {
+        let bytes = operation.key.len() + operation.value.len() + OPERATION_OVERHEAD_BYTES_MAX;
+        operation.key.len() <= KEY_BYTES_MAX
+            && operation.value.len() <= VALUE_BYTES_MAX
+            && bytes <= BYTES_MAX - self.operations.len()
+    }
+
     #[cold]
-    fn refuse(&mut self, operation: &Operation<'_>) {
+    fn over_limit(&self, operation: &Operation<'_>) -> Error {
         let (key, value) = (operation.key.len(), operation.value.len());
-        let error = Error::invalid_argument(format_args!(
+        Error::invalid_argument(format_args!(
             "a key of {key} bytes (at most {KEY_BYTES_MAX}) with a value of {value} bytes (at most {VALUE_BYTES_MAX}) \
              in a batch of {} bytes (at most {BYTES_MAX})",
             self.operations.len()
-        ));
-        self.refused.get_or_insert(error);
+        ))
+    }
+
+    /// Adds an operation on a keyspace of `engine` and returns where it lies; one over a limit is refused here.
+    pub(super) fn try_push(&mut self, engine: &Arc<()>, operation: Operation<'_>) -> Result<usize> {
+        if !self.fits(&operation) {
+            return Err(self.over_limit(&operation));
+        }
+        self.join(engine, &[operation.keyspace]);
+        let at = self.operations.len();
+        self.push(operation);
+        Ok(at)
+    }
+
+    /// Returns the operation that [`try_push`](Self::try_push) put at `at`.
+    pub(super) fn operation_at(&self, at: usize) -> Operation<'_> {
+        let operation = Operations::new(&self.operations[at..]).next().expect("an operation lies there");
+        operation.expect("a batch holds what it encoded")
+    }
+
+    /// Takes the last operation, which lies at `at`, out again.
+    pub(super) fn pop_at(&mut self, at: usize) {
+        assert!(self.count > 0 && at < self.operations.len(), "no operation lies at {at}");
+        self.operations.truncate(at);
+        self.count -= 1;
     }
 
     /// Fails if an operation was over a limit or is meant for another engine than `engine`.

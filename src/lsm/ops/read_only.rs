@@ -17,10 +17,10 @@ use crate::base::{Error, ErrorKind, Result};
 use crate::env::{Disk, Env, Mutex, RwLock, StdEnv};
 use crate::lsm::batch::WriteBatch;
 use crate::lsm::cache::BlockCache;
-use crate::lsm::db::{CommitInfo, Engine, FailedSource};
+use crate::lsm::db::{CommitInfo, Engine};
 use crate::lsm::files::{WAL_DIR, manifest_name};
 use crate::lsm::integrity::IntegrityReport;
-use crate::lsm::iterator::{Bounds, DbIterator};
+use crate::lsm::iterator::{Bounds, DbIterator, View};
 use crate::lsm::manifest::read_current;
 use crate::lsm::options::Options;
 use crate::lsm::recovery::{Durable, Found, Replayed};
@@ -220,8 +220,8 @@ impl<E: Env> ReadOnly<E> {
 
     fn walk(&self, bounds: Bounds) -> DbIterator {
         match self.current() {
-            Ok((current, seq)) => DbIterator::new(Box::new(SuperSource(current)), seq, bounds),
-            Err(error) => DbIterator::new(Box::new(FailedSource(error)), SeqNum(0), bounds),
+            Ok((current, seq)) => DbIterator::new(Box::new(SuperSource(current)), View::at(seq), bounds),
+            Err(error) => DbIterator::failed(error, bounds),
         }
     }
 

@@ -6,6 +6,7 @@ mod model;
 mod open;
 mod ops;
 mod ops_read_only;
+mod txn;
 
 use super::{DB, Options};
 use tempfile::TempDir;

@@ -1,0 +1,175 @@
+//! [`Check`]: whether anything that a transaction has read was written since.
+//!
+//! Made on the committing thread, which looks at everything; run once more by the commit leader under its lock, before the
+//! record is appended, for what was committed between the two. The second look seldom needs a table, so that others do not
+//! wait for I/O.
+//!
+//! **Invariant:** while a snapshot at sequence number `s` is registered, the newest entry of every key that was written
+//! after `s` can be found with its number, a tombstone too: of the versions between two readers flush and compaction keep
+//! the newest, and they drop a tombstone only if every reader sees it (`Retention`). So a key has changed since `s` if and
+//! only if its newest entry is newer than `s`, and it does not matter where that entry lies by now. The transaction's
+//! snapshot stays registered until its check is through.
+//!
+//! - Versions of a key are newer the nearer to the memtable they lie: the first source that holds the key decides.
+//! - A memtable that was full, and a table whose newest entry was there, at `s` cannot hold what is newer.
+//! - Within a group, what the batches before it write is compared with what a transaction read; one that fails is left out
+//!   of the group as if it had not been there.
+
+use super::reads::ReadSet;
+use super::shown;
+use crate::base::key::{SeqNum, Tag};
+use crate::base::{Error, Result};
+use crate::env::Env;
+use crate::lsm::batch::WriteBatch;
+use crate::lsm::iter::{InternalIterator, MergingIterator};
+use crate::lsm::iterator::Edge;
+use crate::lsm::memtable::AnyMemtable;
+use crate::lsm::state::Core;
+use crate::lsm::table::{Table, TableInfo};
+use crate::lsm::tree::Tree;
+use crate::lsm::version::{LevelIterator, SuperVersion, covers};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a commit depends on.
+pub(in crate::lsm) struct Check<E: Env> {
+    reads: ReadSet<E>,
+    /// Nothing that was read had changed at this moment.
+    since: SeqNum,
+}
+
+impl<E: Env> Check<E> {
+    /// Makes the check of `reads`, taken at `since`, having run it for what is visible now.
+    ///
+    /// # Errors
+    /// [`Conflict`](crate::ErrorKind::Conflict), or why a table could not be read.
+    pub(super) fn new(core: &Core<E>, reads: ReadSet<E>, since: SeqNum) -> Result<Check<E>> {
+        let mut check = Check { reads, since };
+        // Before the super-versions are looked at: they hold everything up to it.
+        let now = core.visible();
+        check.run(core)?;
+        check.since = now;
+        Ok(check)
+    }
+
+    /// Fails if something that was read has changed since it was last looked at.
+    ///
+    /// Final if the leader calls it; else more may be committed at any moment.
+    pub(in crate::lsm) fn run(&self, core: &Core<E>) -> Result<()> {
+        // A keyspace may be dropped without a commit.
+        self.reads.trees.values().try_for_each(|(tree, _)| tree.check_there())?;
+        if core.visible() == self.since || core.env.planted("txn_validation_skipped") {
+            return Ok(());
+        }
+        for (tree, ranges) in self.reads.trees.values() {
+            let look = Look { core, tree, current: tree.current(), since: self.since };
+            for (low, edge) in ranges.iter() {
+                if edge == Edge::Through(low) {
+                    look.check_key(low)?;
+                } else {
+                    look.check_range(low, edge)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails if one of `batches`, which are to be committed before, writes what was read.
+    pub(in crate::lsm) fn against<'a>(
+        &self,
+        core: &Core<E>,
+        batches: impl Iterator<Item = &'a WriteBatch>,
+    ) -> Result<()> {
+        if core.env.planted("txn_group_unchecked") {
+            return Ok(());
+        }
+        for operation in batches.flat_map(WriteBatch::iter) {
+            if let Some(tree) = self.reads.find(operation.keyspace, operation.key) {
+                core.env.reached("txn.conflict_group");
+                return Err(conflict(operation.key, tree));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Looks for what was written to one keyspace after `since`.
+struct Look<'a, E: Env> {
+    core: &'a Core<E>,
+    tree: &'a Tree<E>,
+    current: Arc<SuperVersion<E>>,
+    since: SeqNum,
+}
+
+impl<E: Env> Look<'_, E> {
+    fn check_key(&self, key: &[u8]) -> Result<()> {
+        if self.newest(key)?.is_some_and(|newest| newest > self.since) {
+            self.core.env.reached("txn.conflict_key");
+            return Err(conflict(key, self.tree));
+        }
+        Ok(())
+    }
+
+    fn check_range(&self, low: &[u8], edge: Edge<'_>) -> Result<()> {
+        if self.core.env.planted("txn_ranges_unchecked") {
+            return Ok(());
+        }
+        let mut iter = self.newer_entries(low, edge);
+        iter.seek(low, Tag::seek(SeqNum::MAX))?;
+        while iter.valid() && edge.holds(iter.key()) {
+            if iter.tag().seq() > self.since {
+                self.core.env.reached("txn.conflict_range");
+                return Err(conflict(iter.key(), self.tree));
+            }
+            iter.next()?;
+        }
+        Ok(())
+    }
+
+    /// Returns the number of the newest entry of `key` in what may hold newer ones than `since`.
+    fn newest(&self, key: &[u8]) -> Result<Option<SeqNum>> {
+        let in_memory = self.memtables().find_map(|memtable| memtable.get(key, SeqNum::MAX));
+        if let Some((tag, _)) = in_memory {
+            return Ok(Some(tag.seq()));
+        }
+        for (_, table) in self.tables().filter(|(_, table)| covers(table.info(), key)) {
+            if let Some((tag, _)) = table.get(key, SeqNum::MAX)? {
+                return Ok(Some(tag.seq()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns a cursor over what may hold entries from `low` to `edge` that are newer than `since`.
+    fn newer_entries(&self, low: &[u8], edge: Edge<'_>) -> MergingIterator {
+        let mut children: Vec<Box<dyn InternalIterator>> = self.memtables().map(AnyMemtable::iter).collect();
+        let mut lower: BTreeMap<usize, Vec<Arc<Table<E>>>> = BTreeMap::new();
+        let overlaps = |info: &TableInfo| edge.holds(&info.smallest.0) && low <= info.largest.0.as_slice();
+        for (level, table) in self.tables().filter(|(_, table)| overlaps(table.info())) {
+            match level {
+                0 => children.push(Box::new(table.iter(true))),
+                _ => lower.entry(level).or_default().push(Arc::clone(table)),
+            }
+        }
+        for tables in lower.into_values() {
+            children.push(Box::new(LevelIterator::new(tables, true)));
+        }
+        MergingIterator::new(children)
+    }
+
+    /// Returns the memtables that may hold newer entries than `since`, the newest first.
+    fn memtables(&self) -> impl Iterator<Item = &AnyMemtable> {
+        let full = self.current.immutables.iter().filter(|full| full.end.seq > self.since);
+        std::iter::once(&self.current.memtable).chain(full.map(|full| &full.memtable))
+    }
+
+    /// Returns the tables that hold newer entries than `since`, with their level; the newest first for any one key.
+    fn tables(&self) -> impl Iterator<Item = (usize, &Arc<Table<E>>)> {
+        let looked_at = !self.core.env.planted("txn_tables_unchecked");
+        self.current.version.tables().filter(move |(_, table)| looked_at && table.info().seq_max > self.since)
+    }
+}
+
+fn conflict<E: Env>(key: &[u8], tree: &Tree<E>) -> Error {
+    Error::conflict(format_args!("{}, which this transaction has read, was written by another since", shown(key, tree)))
+}

@@ -1,0 +1,420 @@
+//! [`Transaction`]: reads from one moment and writes kept aside, committed together or not at all.
+//!
+//! Used by one thread at a time; its iterators may be on others. Nothing of it is in the engine before it commits but its
+//! snapshot, so that dropping it undoes it.
+//!
+//! | file | job |
+//! |---|---|
+//! | `writes` | own writes by key, savepoints, the cursor over them |
+//! | `reads` | which keys and ranges were looked at |
+//! | `check` | whether one of them has changed |
+//!
+//! **Isolation: serializable.** Every key that the transaction looked for, found or not, and every stretch that an iterator
+//! passed, is compared at its commit with what others have committed since it began: if nothing of it was written, the
+//! transaction may as well have run at the moment of its commit, alone. Else the commit fails with
+//! [`Conflict`](crate::ErrorKind::Conflict) and nothing of it is written. One that writes nothing has run at the moment of its
+//! snapshot, and never conflicts; nor does one that has read nothing.
+//!
+//! Source: Kung and Robinson, "On Optimistic Methods for Concurrency Control" (1981); for ranges FoundationDB's resolver.
+
+mod check;
+mod reads;
+mod writes;
+
+pub(super) use check::Check;
+
+use self::reads::{ReadSet, Recorded};
+use self::writes::{OwnWrites, Writes};
+use super::batch::format::Operation;
+use super::commit::Commit;
+use super::db::{CommitInfo, Engine};
+use super::iter::{InternalIterator, MergingIterator};
+use super::iterator::{Bounds, DbIterator, Edge, Source, View};
+use super::keyspace::Keyspace;
+use super::options::Durability;
+use super::snapshot::Snapshot;
+use super::tree::{DEFAULT_KEYSPACE, Tree};
+use super::value::Value;
+use super::version::SuperVersion;
+use crate::base::key::{SeqNum, ValueKind};
+use crate::base::{Error, Result};
+use crate::env::{Env, Mutex, StdEnv};
+use std::fmt;
+use std::ops::RangeBounds;
+use std::sync::Arc;
+
+/// Coverage marks of transactions, for the campaigns that run some.
+pub const TXN_MARKS: &[&str] =
+    &["txn.commit", "txn.conflict_group", "txn.conflict_key", "txn.conflict_range", "txn.read_only"];
+
+/// Bugs of transactions that the simulator can switch on: name and what goes wrong.
+pub const TXN_PLANTED_BUGS: &[(&str, &str)] = &[
+    ("txn_group_unchecked", "what a transaction has read is not compared with the batches before it in its group"),
+    ("txn_misses_unrecorded", "a key that was looked for and not found may be written by another"),
+    (
+        "txn_range_end_unrecorded",
+        "an iterator that has come to its end has not looked at the gap behind the last entry",
+    ),
+    ("txn_ranges_unchecked", "what an iterator has passed may be changed by another"),
+    ("txn_tables_unchecked", "what was flushed since the transaction began is not looked at"),
+    ("txn_validation_skipped", "a transaction commits whatever others have written since it began"),
+];
+
+/// Choices for one transaction; see [`Engine::transaction`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransactionOptions {
+    /// Bytes of memory that its writes and the notes of what it has read may take, roughly. Default 256 MiB; a commit takes
+    /// less than 2 GiB of writes in any case.
+    pub bytes_max: usize,
+}
+
+impl Default for TransactionOptions {
+    fn default() -> TransactionOptions {
+        TransactionOptions { bytes_max: 256 << 20 }
+    }
+}
+
+/// A moment in a transaction to which its writes can be taken back; see [`Transaction::savepoint`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Savepoint {
+    number: u64,
+    operations: usize,
+}
+
+/// Reads at one moment and writes that commit together; dropping it undoes it. Keeps the engine open.
+///
+/// Reads see the engine as it was when the transaction began, and its own writes. Iterators see what was written before
+/// they were made.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// let db = aidb::DB::open(dir.path(), aidb::Options::default())?;
+/// db.put("stock", "3")?;
+/// let mut buyer = db.transaction(aidb::TransactionOptions::default());
+/// let mut other = db.transaction(aidb::TransactionOptions::default());
+/// for transaction in [&mut buyer, &mut other] {
+///     let stock: u32 = std::str::from_utf8(&transaction.get("stock")?.unwrap())?.parse()?;
+///     transaction.put("stock", (stock - 1).to_string())?;
+/// }
+/// buyer.commit()?;
+/// let error = other.commit().unwrap_err(); // it has read what is no longer so
+/// assert_eq!(*error.kind(), aidb::ErrorKind::Conflict);
+/// assert_eq!(db.get("stock")?.unwrap(), b"2");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Transaction<E: Env = StdEnv> {
+    engine: Engine<E>,
+    snapshot: Snapshot<E>,
+    writes: Arc<Writes>,
+    reads: Arc<Mutex<E, ReadSet<E>>>,
+    /// Numbers of the savepoints that can still be returned to, in the order they were set.
+    savepoints: Vec<u64>,
+    next_savepoint: u64,
+}
+
+impl<E: Env> Engine<E> {
+    /// Begins a transaction: what it reads is the engine at this moment.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let db = aidb::DB::open(dir.path(), aidb::Options::default())?;
+    /// db.put("from", "100")?;
+    /// let mut transaction = db.transaction(aidb::TransactionOptions::default());
+    /// transaction.put("from", "90")?;
+    /// transaction.put("to", "10")?;
+    /// assert_eq!(transaction.get("to")?.unwrap(), b"10");
+    /// assert_eq!(db.get("to")?, None);
+    /// transaction.commit()?;
+    /// assert_eq!(db.get("to")?.unwrap(), b"10");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn transaction(&self, options: TransactionOptions) -> Transaction<E> {
+        let snapshot = self.snapshot();
+        let reads = Arc::new(Mutex::<E, _>::new(ReadSet::new(options.bytes_max)));
+        let (writes, savepoints) = (Arc::default(), Vec::new());
+        Transaction { engine: self.clone(), snapshot, writes, reads, savepoints, next_savepoint: 0 }
+    }
+}
+
+impl<E: Env> Transaction<E> {
+    /// Returns the sequence number of the newest commit it sees.
+    pub fn seq(&self) -> SeqNum {
+        self.snapshot.seq()
+    }
+
+    /// Returns the value of `key`: its own, or the one at its beginning.
+    ///
+    /// # Errors
+    /// As [`Engine::get`]; [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the transaction would take more memory
+    /// than [`TransactionOptions::bytes_max`].
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
+        self.get_at(self.default_tree(), key.as_ref())
+    }
+
+    /// Returns the value of `key` in `keyspace`; see [`get`](Transaction::get).
+    ///
+    /// # Errors
+    /// As [`get`](Transaction::get), and if the keyspace was dropped or is one of another engine.
+    pub fn get_in(&self, keyspace: &Keyspace<E>, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
+        self.get_at(self.tree_of(keyspace)?, key.as_ref())
+    }
+
+    /// Tells whether `key` has a value.
+    ///
+    /// # Errors
+    /// As [`get`](Transaction::get).
+    pub fn contains_key(&self, key: impl AsRef<[u8]>) -> Result<bool> {
+        Ok(self.get(key)?.is_some())
+    }
+
+    /// Tells whether `key` has a value in `keyspace`.
+    ///
+    /// # Errors
+    /// As [`get_in`](Transaction::get_in).
+    pub fn contains_key_in(&self, keyspace: &Keyspace<E>, key: impl AsRef<[u8]>) -> Result<bool> {
+        Ok(self.get_in(keyspace, key)?.is_some())
+    }
+
+    /// Walks every key in order, from either end; see [`Engine::iter`]. What it passes counts as read, no more.
+    pub fn iter(&self) -> DbIterator {
+        self.range::<[u8; 0]>(..)
+    }
+
+    /// Walks the keys in `range`.
+    pub fn range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> DbIterator {
+        self.iter_at(Ok(self.default_tree()), Bounds::from_range(&range))
+    }
+
+    /// Walks the keys from `low` to below `high`.
+    pub fn scan(&self, low: impl AsRef<[u8]>, high: impl AsRef<[u8]>) -> DbIterator {
+        self.range(low.as_ref()..high.as_ref())
+    }
+
+    /// Walks the keys that begin with `prefix`.
+    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> DbIterator {
+        self.iter_at(Ok(self.default_tree()), Bounds::from_prefix(prefix.as_ref()))
+    }
+
+    /// Walks every key of `keyspace` in order; see [`iter`](Transaction::iter).
+    pub fn iter_in(&self, keyspace: &Keyspace<E>) -> DbIterator {
+        self.range_in::<[u8; 0]>(keyspace, ..)
+    }
+
+    /// Walks the keys of `keyspace` in `range`.
+    pub fn range_in<K: AsRef<[u8]>>(&self, keyspace: &Keyspace<E>, range: impl RangeBounds<K>) -> DbIterator {
+        self.iter_at(self.tree_of(keyspace), Bounds::from_range(&range))
+    }
+
+    /// Walks the keys of `keyspace` that begin with `prefix`.
+    pub fn prefix_in(&self, keyspace: &Keyspace<E>, prefix: impl AsRef<[u8]>) -> DbIterator {
+        self.iter_at(self.tree_of(keyspace), Bounds::from_prefix(prefix.as_ref()))
+    }
+
+    /// Sets `key` to `value`, for itself until it commits.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the key, the value or all writes together are over a
+    /// [limit](crate::base::limits), or the transaction would take more memory than [`TransactionOptions::bytes_max`].
+    /// The transaction is as before.
+    pub fn put(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
+        let (key, value) = (key.as_ref(), value.as_ref());
+        self.write(Operation { keyspace: DEFAULT_KEYSPACE, kind: ValueKind::Put, key, value })
+    }
+
+    /// Sets `key` to `value` in `keyspace`; see [`put`](Transaction::put).
+    ///
+    /// # Errors
+    /// As [`put`](Transaction::put), and if the keyspace was dropped or is one of another engine.
+    pub fn put_in(&mut self, keyspace: &Keyspace<E>, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
+        self.tree_of(keyspace)?.check_there()?;
+        let (key, value) = (key.as_ref(), value.as_ref());
+        self.write(Operation { keyspace: keyspace.id(), kind: ValueKind::Put, key, value })
+    }
+
+    /// Removes `key`, whether it exists or not, for itself until it commits.
+    ///
+    /// # Errors
+    /// As [`put`](Transaction::put).
+    pub fn delete(&mut self, key: impl AsRef<[u8]>) -> Result<()> {
+        let key = key.as_ref();
+        self.write(Operation { keyspace: DEFAULT_KEYSPACE, kind: ValueKind::Delete, key, value: &[] })
+    }
+
+    /// Removes `key` in `keyspace`; see [`delete`](Transaction::delete).
+    ///
+    /// # Errors
+    /// As [`put_in`](Transaction::put_in).
+    pub fn delete_in(&mut self, keyspace: &Keyspace<E>, key: impl AsRef<[u8]>) -> Result<()> {
+        self.tree_of(keyspace)?.check_there()?;
+        let key = key.as_ref();
+        self.write(Operation { keyspace: keyspace.id(), kind: ValueKind::Delete, key, value: &[] })
+    }
+
+    /// Marks a moment to which [`rollback_to`](Transaction::rollback_to) can return, more than once.
+    pub fn savepoint(&mut self) -> Savepoint {
+        let number = self.next_savepoint;
+        self.next_savepoint += 1;
+        self.savepoints.push(number);
+        Savepoint { number, operations: self.writes.len() }
+    }
+
+    /// Undoes the writes since `savepoint`. What was read since then still counts: a program may have acted on it.
+    ///
+    /// Savepoints set after it are gone.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if it is gone, or one of another transaction.
+    pub fn rollback_to(&mut self, savepoint: Savepoint) -> Result<()> {
+        let Some(at) = self.savepoints.iter().position(|number| *number == savepoint.number) else {
+            return Err(Error::invalid_argument("a savepoint that is gone, or of another transaction"));
+        };
+        self.savepoints.truncate(at + 1);
+        if self.writes.len() > savepoint.operations {
+            Arc::make_mut(&mut self.writes).truncate(savepoint.operations);
+            self.note_written();
+        }
+        Ok(())
+    }
+
+    /// Undoes everything, as dropping the transaction does.
+    pub fn rollback(self) {
+        drop(self);
+    }
+
+    /// Commits with the durability of [`Options::durability`](super::Options::durability).
+    ///
+    /// # Errors
+    /// As [`commit_with`](Transaction::commit_with).
+    pub fn commit(self) -> Result<CommitInfo> {
+        let durability = self.engine.core().options.durability;
+        self.commit_with(durability)
+    }
+
+    /// Makes its writes visible, all at once, if nothing that it has read was changed since it began.
+    ///
+    /// A transaction that has written nothing always commits, without any I/O; its [`CommitInfo`] is the moment it read.
+    ///
+    /// # Errors
+    /// [`Conflict`](crate::ErrorKind::Conflict) names a key that it has read, or the absence of which it has seen, and that
+    /// another has written since: nothing was written, and running the transaction again may succeed. Else as
+    /// [`Engine::write_opt`], or an I/O error of a table that has to be looked at.
+    ///
+    /// # Durability
+    /// As [`Engine::write_opt`].
+    pub fn commit_with(self, durability: Durability) -> Result<CommitInfo> {
+        let Transaction { engine, snapshot, writes, reads, .. } = self;
+        let core = engine.core();
+        if writes.len() == 0 {
+            core.check_open()?;
+            core.env.reached("txn.read_only");
+            return Ok(CommitInfo { seq: snapshot.seq(), lsn: core.log.end() });
+        }
+        let writes = Arc::try_unwrap(writes).unwrap_or_else(|shared| (*shared).clone());
+        let batch = writes.into_batch(&core.identity)?;
+        // Iterators that are still alive may go on; what they pass from now on matters to nobody.
+        let reads = std::mem::replace(&mut *reads.lock(), ReadSet::new(usize::MAX));
+        let check = if reads.is_empty() { None } else { Some(Box::new(Check::new(core, reads, snapshot.seq())?)) };
+        let info = core.commit(Commit { batch, durability, check })?;
+        core.env.reached("txn.commit");
+        Ok(info)
+    }
+
+    fn default_tree(&self) -> &Arc<Tree<E>> {
+        &self.engine.core().tree
+    }
+
+    fn tree_of<'a>(&self, keyspace: &'a Keyspace<E>) -> Result<&'a Arc<Tree<E>>> {
+        if !Arc::ptr_eq(keyspace.identity(), &self.engine.core().identity) {
+            return Err(Error::invalid_argument("a transaction of one engine, asked for a keyspace of another"));
+        }
+        Ok(keyspace.tree())
+    }
+
+    fn get_at(&self, tree: &Arc<Tree<E>>, key: &[u8]) -> Result<Option<Value>> {
+        if let Some(own) = self.writes.get(tree.id, key) {
+            tree.check_there()?;
+            return Ok((own.kind == ValueKind::Put).then(|| Value::copy_from_slice(own.value)));
+        }
+        let core = self.engine.core();
+        let value = core.get_at(tree, key, Some(self.snapshot.seq()))?;
+        if value.is_some() || !core.env.planted("txn_misses_unrecorded") {
+            self.reads.lock().cover(tree, key, Edge::Through(key))?;
+        }
+        Ok(value)
+    }
+
+    fn iter_at(&self, tree: Result<&Arc<Tree<E>>>, bounds: Bounds) -> DbIterator {
+        let core = self.engine.core();
+        let there = tree.and_then(|tree| core.check_open().and_then(|()| tree.check_there()).map(|()| tree));
+        let tree = match there {
+            Ok(tree) => tree,
+            Err(error) => return DbIterator::failed(error, bounds),
+        };
+        let forgets_end = core.env.planted("txn_range_end_unrecorded");
+        let recorder = Arc::new(Recorded { reads: Arc::clone(&self.reads), tree: Arc::clone(tree), forgets_end });
+        let view = View { seq: self.snapshot.seq(), own: true, recorder: Some(recorder) };
+        let source = MergedSource { current: tree.current(), writes: Arc::clone(&self.writes), keyspace: tree.id };
+        DbIterator::new(Box::new(source), view, bounds)
+    }
+
+    fn write(&mut self, operation: Operation<'_>) -> Result<()> {
+        let core = self.engine.core();
+        let (bytes, more) = self.writes.bytes(operation.key, operation.value);
+        let mut reads = self.reads.lock();
+        reads.written = bytes.saturating_add(more);
+        let room = reads.check();
+        reads.written = bytes;
+        drop(reads);
+        room?;
+        Arc::make_mut(&mut self.writes).push(&core.identity, operation)?;
+        self.note_written();
+        Ok(())
+    }
+
+    fn note_written(&self) {
+        self.reads.lock().written = self.writes.bytes(&[], &[]).0;
+    }
+}
+
+impl<E: Env> fmt::Debug for Transaction<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let operations = self.writes.len();
+        f.debug_struct("Transaction").field("seq", &self.seq()).field("operations", &operations).finish_non_exhaustive()
+    }
+}
+
+/// What a transaction's iterator reads: its writes, then memtables and tables.
+struct MergedSource<E: Env> {
+    current: Arc<SuperVersion<E>>,
+    writes: Arc<Writes>,
+    keyspace: u32,
+}
+
+impl<E: Env> Source for MergedSource<E> {
+    fn open(&self) -> Result<MergingIterator> {
+        let own = OwnWrites::new(Arc::clone(&self.writes), self.keyspace);
+        let mut cursors: Vec<Box<dyn InternalIterator>> = vec![Box::new(own)];
+        cursors.extend(self.current.cursors());
+        Ok(MergingIterator::new(cursors))
+    }
+}
+
+/// Bytes of a key that an error shows.
+const SHOWN_BYTES_MAX: usize = 40;
+
+/// Names `key` of `tree` for people, long ones cut.
+fn shown<E: Env>(key: &[u8], tree: &Tree<E>) -> String {
+    let head = key[..key.len().min(SHOWN_BYTES_MAX)].escape_ascii();
+    let more = if key.len() > SHOWN_BYTES_MAX { format!("... ({} bytes)", key.len()) } else { String::new() };
+    match tree.id {
+        DEFAULT_KEYSPACE => format!("key \"{head}\"{more}"),
+        _ => format!("key \"{head}\"{more} of keyspace {:?}", tree.name),
+    }
+}
+
+fn too_large(bytes: usize, bytes_max: usize) -> Error {
+    Error::invalid_argument(format_args!(
+        "the transaction would take {bytes} bytes for its writes and what it has read, \
+         TransactionOptions::bytes_max is {bytes_max}"
+    ))
+}

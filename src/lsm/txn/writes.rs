@@ -1,0 +1,268 @@
+//! [`Writes`]: what a transaction has written so far, in the order of the calls and by key.
+//!
+//! Belongs to one transaction; its iterators share it as it was when they were made (a later write copies it if one of them
+//! is still alive).
+//!
+//! - The operations lie in a batch as they will lie in the log; the index leads from a key to the last of its operations.
+//! - The history holds, for each operation, where it lies and which one of its key it replaced: taking operations out again
+//!   from the end gives back each earlier state.
+
+use crate::base::Result;
+use crate::base::key::Tag;
+use crate::lsm::batch::WriteBatch;
+use crate::lsm::batch::format::Operation;
+use crate::lsm::iter::InternalIterator;
+use crate::lsm::iterator::OWN;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// Bytes that an entry of index and history takes beside its key, roughly.
+const ENTRY_BYTES: usize = 96;
+
+/// The operations of a transaction, indexed by key.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Writes {
+    batch: WriteBatch,
+    /// By keyspace and key, where the last operation lies.
+    index: BTreeMap<u32, BTreeMap<Vec<u8>, usize>>,
+    history: Vec<Step>,
+    index_bytes: usize,
+    /// The batch may hold more than the index leads to, or name keyspaces that nothing is written to.
+    untidy: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    at: usize,
+    replaced: Option<usize>,
+}
+
+impl Writes {
+    /// Adds an operation on a keyspace of `engine`.
+    ///
+    /// # Errors
+    /// It is over a limit; nothing was added.
+    pub(super) fn push(&mut self, engine: &Arc<()>, operation: Operation<'_>) -> Result<()> {
+        let at = self.batch.try_push(engine, operation)?;
+        let keys = self.index.entry(operation.keyspace).or_default();
+        let replaced = match keys.get_mut(operation.key) {
+            Some(last) => Some(std::mem::replace(last, at)),
+            None => keys.insert(operation.key.to_vec(), at),
+        };
+        self.untidy |= replaced.is_some();
+        self.index_bytes += Writes::cost(&operation);
+        self.history.push(Step { at, replaced });
+        Ok(())
+    }
+
+    fn cost(operation: &Operation<'_>) -> usize {
+        operation.key.len() + ENTRY_BYTES
+    }
+
+    /// Returns the last operation on `key`.
+    pub(super) fn get(&self, keyspace: u32, key: &[u8]) -> Option<Operation<'_>> {
+        let at = self.index.get(&keyspace)?.get(key)?;
+        Some(self.batch.operation_at(*at))
+    }
+
+    /// Returns how many operations were added, replaced ones included.
+    pub(super) fn len(&self) -> usize {
+        self.history.len()
+    }
+
+    /// Takes out again what was added after the first `len` operations.
+    pub(super) fn truncate(&mut self, len: usize) {
+        assert!(len <= self.history.len(), "there were never {len} operations");
+        while self.history.len() > len {
+            let Some(Step { at, replaced }) = self.history.pop() else { return };
+            let operation = self.batch.operation_at(at);
+            self.index_bytes -= Writes::cost(&operation);
+            let keys = self.index.get_mut(&operation.keyspace).expect("the operation was indexed");
+            match replaced {
+                Some(before) => *keys.get_mut(operation.key).expect("the operation was indexed") = before,
+                None => {
+                    keys.remove(operation.key);
+                }
+            }
+            self.batch.pop_at(at);
+            self.untidy = true;
+        }
+    }
+
+    /// Returns how many bytes of memory it takes, and what one more operation with `key` and `value` would add.
+    pub(super) fn bytes(&self, key: &[u8], value: &[u8]) -> (usize, usize) {
+        (self.batch.bytes() + self.index_bytes, 2 * key.len() + value.len() + ENTRY_BYTES)
+    }
+
+    /// Returns the last operation of each key, to be committed for `engine`.
+    pub(super) fn into_batch(self, engine: &Arc<()>) -> Result<WriteBatch> {
+        if !self.untidy {
+            return Ok(self.batch);
+        }
+        let mut last = WriteBatch::with_capacity(self.batch.bytes());
+        for at in self.index.values().flat_map(BTreeMap::values) {
+            last.try_push(engine, self.batch.operation_at(*at))?;
+        }
+        Ok(last)
+    }
+}
+
+/// A cursor over the last operations of a keyspace's keys, as entries at [`OWN`].
+pub(super) struct OwnWrites {
+    writes: Arc<Writes>,
+    keyspace: u32,
+    key: Vec<u8>,
+    /// Where the operation lies; `None` if the cursor stands on no entry.
+    at: Option<usize>,
+}
+
+impl OwnWrites {
+    pub(super) fn new(writes: Arc<Writes>, keyspace: u32) -> OwnWrites {
+        OwnWrites { writes, keyspace, key: Vec::new(), at: None }
+    }
+
+    /// Stands on the entry that `find` finds among the keys.
+    fn place<'a>(
+        &'a mut self,
+        find: impl FnOnce(&'a BTreeMap<Vec<u8>, usize>, &[u8]) -> Option<(&'a Vec<u8>, &'a usize)>,
+    ) {
+        let OwnWrites { writes, keyspace, key, at } = self;
+        let found = writes.index.get(keyspace).and_then(|keys| find(keys, key));
+        *at = found.map(|(_, at)| *at);
+        if let Some((found, _)) = found {
+            key.clear();
+            key.extend_from_slice(found);
+        }
+    }
+
+    fn operation(&self) -> Operation<'_> {
+        self.writes.batch.operation_at(self.at.expect("the cursor stands on an entry"))
+    }
+
+    fn own_tag(&self, key: &[u8]) -> Option<Tag> {
+        self.writes.get(self.keyspace, key).map(|operation| Tag::new(OWN, operation.kind))
+    }
+}
+
+impl InternalIterator for OwnWrites {
+    fn valid(&self) -> bool {
+        self.at.is_some()
+    }
+
+    fn seek_to_first(&mut self) -> Result<()> {
+        self.place(|keys, _| keys.first_key_value());
+        Ok(())
+    }
+
+    fn seek_to_last(&mut self) -> Result<()> {
+        self.place(|keys, _| keys.last_key_value());
+        Ok(())
+    }
+
+    fn seek(&mut self, key: &[u8], tag: Tag) -> Result<()> {
+        // Tags descend: the entry of `key` itself lies before the place sought if its tag is larger.
+        let before = self.own_tag(key).is_some_and(|own| own > tag);
+        let low = if before { Bound::Excluded(key) } else { Bound::Included(key) };
+        self.place(|keys, _| keys.range::<[u8], _>((low, Bound::Unbounded)).next());
+        Ok(())
+    }
+
+    fn seek_for_prev(&mut self, key: &[u8], tag: Tag) -> Result<()> {
+        let behind = self.own_tag(key).is_some_and(|own| own < tag);
+        let high = if behind { Bound::Excluded(key) } else { Bound::Included(key) };
+        self.place(|keys, _| keys.range::<[u8], _>((Bound::Unbounded, high)).next_back());
+        Ok(())
+    }
+
+    fn next(&mut self) -> Result<()> {
+        if self.at.is_some() {
+            self.place(|keys, key| keys.range::<[u8], _>((Bound::Excluded(key), Bound::Unbounded)).next());
+        }
+        Ok(())
+    }
+
+    fn prev(&mut self) -> Result<()> {
+        if self.at.is_some() {
+            self.place(|keys, key| keys.range::<[u8], _>((Bound::Unbounded, Bound::Excluded(key))).next_back());
+        }
+        Ok(())
+    }
+
+    fn key(&self) -> &[u8] {
+        assert!(self.at.is_some(), "the cursor stands on no entry");
+        &self.key
+    }
+
+    fn tag(&self) -> Tag {
+        Tag::new(OWN, self.operation().kind)
+    }
+
+    fn value(&self) -> &[u8] {
+        self.operation().value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::key::ValueKind;
+    use crate::lsm::iter::testing::{VecIterator, steps, walk};
+    use proptest::prelude::*;
+
+    fn operation<'a>(key: &'a [u8], value: Option<&'a [u8]>) -> Operation<'a> {
+        let kind = if value.is_some() { ValueKind::Put } else { ValueKind::Delete };
+        Operation { keyspace: 0, kind, key, value: value.unwrap_or_default() }
+    }
+
+    type Raw = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+    fn written(raw: &Raw) -> Writes {
+        let (mut writes, engine) = (Writes::default(), Arc::default());
+        for (key, value) in raw {
+            writes.push(&engine, operation(key, value.as_deref())).unwrap();
+        }
+        writes
+    }
+
+    fn model(raw: &Raw) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
+        raw.iter().cloned().collect()
+    }
+
+    fn raw() -> impl Strategy<Value = Raw> {
+        let key = prop::collection::vec(0u8..3, 0..3);
+        let value = prop::option::of(prop::collection::vec(any::<u8>(), 0..3));
+        prop::collection::vec((key, value), 0..30)
+    }
+
+    proptest! {
+        #[test]
+        fn taking_out_again_gives_back_what_was(raw in raw(), keep in 0usize..30) {
+            let keep = keep.min(raw.len());
+            let mut writes = written(&raw);
+            writes.truncate(keep);
+            let kept = raw[..keep].to_vec();
+            let wanted = model(&kept);
+            for (key, _) in &raw {
+                let found = writes.get(0, key).map(|op| (op.kind == ValueKind::Put).then(|| op.value.to_vec()));
+                prop_assert_eq!(found.as_ref(), wanted.get(key));
+            }
+            prop_assert_eq!(writes.bytes(b"", b"").0, written(&kept).bytes(b"", b"").0);
+            let batch = writes.into_batch(&Arc::default()).unwrap();
+            let committed: BTreeMap<_, _> =
+                batch.iter().map(|op| (op.key.to_vec(), (op.kind == ValueKind::Put).then(|| op.value.to_vec()))).collect();
+            prop_assert_eq!(batch.len(), committed.len(), "each key is committed once");
+            prop_assert_eq!(committed, wanted);
+        }
+
+        #[test]
+        fn cursor_matches_a_sorted_vec(raw in raw(), steps in steps()) {
+            let entries = model(&raw).into_iter().map(|(key, value)| {
+                let kind = if value.is_some() { ValueKind::Put } else { ValueKind::Delete };
+                (key, Tag::new(OWN, kind), value.unwrap_or_default())
+            });
+            let mut model = VecIterator::new(entries.collect());
+            walk(&mut OwnWrites::new(Arc::new(written(&raw)), 0), &mut model, &steps);
+        }
+    }
+}
