@@ -54,6 +54,7 @@ pub mod resp;
 pub mod server;
 
 pub use base::{Error, ErrorKind, Result};
+pub use lsm::ops::backup;
 pub use lsm::{
     CheckpointReport, CommitInfo, Compression, Cursor, DB, DbIterator, Durability, Engine, Entry, IntegrityReport,
     Keyspace, KeyspaceOptions, MemtableKind, Options, ReadOnly, Savepoint, Snapshot, Statistics, Transaction,

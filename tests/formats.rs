@@ -12,6 +12,8 @@ mod fuzz;
 
 #[path = "formats/golden.rs"]
 mod golden;
+#[path = "formats/golden_backup.rs"]
+mod golden_backup;
 #[path = "formats/golden_log.rs"]
 mod golden_log;
 #[path = "formats/seeds.rs"]

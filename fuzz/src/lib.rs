@@ -5,6 +5,7 @@
 //! A function returns if its properties hold, and panics if they do not. Run one with
 //! `cargo +nightly fuzz run NAME fuzz/corpus/NAME corpus/fuzz/NAME`.
 
+pub mod backup;
 pub mod config;
 pub mod index;
 pub mod life;
@@ -34,6 +35,7 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("sst_footer", table::footer),
     ("sst_table", table::table),
     ("manifest", manifest::manifest),
+    ("backup_manifest", backup::manifest),
     ("command_record", record::record),
     ("config", config::config),
 ];

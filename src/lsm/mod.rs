@@ -11,7 +11,7 @@
 //! | [`iter`], [`iterator`] | cursors over internal entries; over what a user sees |
 //! | `version`, [`manifest`], `files` | which tables there are, in memory and on disk |
 //! | `compaction` | picking and doing compactions, and what they keep |
-//! | [`ops`] | operations on the whole directory: checkpoints, reading beside the writer |
+//! | [`ops`] | operations on the whole directory: checkpoints, backups, reading beside the writer |
 //! | `tree`, `state`, `background`, `recovery` | what threads share by keyspace and in all, the threads, and opening |
 //!
 //! **Invariant:** the six rules that keep data. 1. A failed write or sync of the log or MANIFEST poisons the engine (`state`).

@@ -1,8 +1,11 @@
 //! The seeds of the fuzz targets: each holds its target's properties; some are made from the golden files.
 
 use super::{corpus, fuzz, rewriting};
+use aidb::aof::Lsn;
+use aidb::backup::format::{HEADER_BYTES, Manifest};
 use aidb::base::coding::{put_slice, put_u64, put_varint};
 use aidb::base::key::{SeqNum, Tag, ValueKind};
+use aidb::lsm::manifest::format::VersionEdit;
 use aidb::lsm::table::format::{BlockBuilder, FOOTER_BYTES, FilterBuilder, Footer, Properties, unseal};
 use std::fs;
 
@@ -151,6 +154,14 @@ fn log_v2_seeds() {
     seed("aof_manifest", "golden_cut", &commits[..commits.len() - 3]);
 }
 
+/// The payload of a backup of nothing.
+fn backup_without_tables() -> Vec<u8> {
+    let state =
+        VersionEdit { next_file: Some(2), last_seq: Some(SeqNum(0)), wal_lsn: Some(Lsn(0)), ..VersionEdit::default() };
+    let manifest = Manifest { created: 1, seq: SeqNum(0), log: None, tables: Vec::new(), manifest_no: 1, state };
+    manifest.encode(4)[HEADER_BYTES..].to_vec()
+}
+
 fn record_seeds() {
     let text = String::from_utf8(golden("command_records.txt")).unwrap();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -166,6 +177,12 @@ fn every_fuzz_seed_holds_the_properties_of_its_target() {
     if rewriting() {
         super::golden::write_all();
         super::golden_log::write_all();
+        super::golden_backup::write_all();
+        let backup = golden("BACKUP-000004");
+        seed("backup_manifest", "golden", &backup);
+        seed("backup_manifest", "payload", &backup[32..]);
+        seed("backup_manifest", "payload_cut", &backup[32..backup.len() - 5]);
+        seed("backup_manifest", "without_tables", &backup_without_tables());
         ["table_none.sst", "table_lz4.sst", "table_snappy.sst"].into_iter().for_each(table_seeds);
         assembled_tables();
         log_seeds();

@@ -105,3 +105,30 @@ fn checkpoint_is_a_database_and_damage_is_named() {
         assert!(aidb(&words).expect_err("no database").contains("/nowhere"));
     }
 }
+
+#[test]
+fn backups_are_made_listed_verified_purged_and_restored() {
+    let place = tempfile::tempdir().expect("a directory");
+    let (dir, backups, again) = (place.path().join("db"), place.path().join("backups"), place.path().join("again"));
+    let text = |path: &Path| path.to_str().expect("text").to_owned();
+    let (dir, backups, again) = (text(&dir), text(&backups), text(&again));
+    database(Path::new(&dir)).close().expect("closed");
+    for number in 1..=3 {
+        let made = aidb(&["backup", "create", &dir, &backups]).expect("made");
+        assert!(made.starts_with(&format!("backup {number}: ")), "{made}");
+    }
+    let listed = aidb(&["backup", "list", &backups]).expect("listed");
+    assert_eq!(listed.lines().count(), 3);
+    assert!(aidb(&["backup", "verify", &backups]).expect("sound").contains("3 backups"));
+    assert!(aidb(&["backup", "purge", &backups, "--keep", "2"]).expect("purged").contains("1 backups"));
+    assert!(aidb(&["restore", &backups, &again, "--number", "1"]).expect_err("purged").contains("no backup 1"));
+    aidb(&["restore", &backups, &again]).expect("restored");
+    assert_eq!(aidb(&["scan", &again]), aidb(&["scan", &dir]));
+    assert!(aidb(&["restore", &backups, &again]).expect_err("there").contains("not empty"));
+    let table = image(Path::new(&backups)).into_keys().find(|path| path.extension().is_some_and(|is| is == "sst"));
+    let table = table.expect("a table");
+    std::fs::write(&table, "damage").expect("written");
+    assert!(aidb(&["backup", "verify", &backups]).is_err());
+    let refused = aidb(&["restore", &backups, &text(&place.path().join("none"))]).expect_err("damaged");
+    assert!(refused.contains(&text(&table)) && refused.contains("offset"), "{refused}");
+}

@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Operates AiDb databases and logs: benchmarks, looking, verification, checkpoints, appending, reading.
+/// Operates AiDb databases and logs: benchmarks, looking, verification, copies, appending, reading.
 #[derive(Parser)]
 #[command(name = "aidb", version, arg_required_else_help = true)]
 struct Arguments {
@@ -27,6 +27,9 @@ enum Command {
     /// Works on an append-only log: appends, reads, lists, verifies, archives.
     #[command(subcommand)]
     Aof(aof::Command),
+    /// Adds, lists, verifies and purges backups.
+    #[command(subcommand, after_help = operate::BACKUP_HELP)]
+    Backup(operate::Backup),
     /// Measures the engine with db_bench's workloads and checks every answer.
     #[command(after_help = bench::HELP)]
     Bench(Box<bench::Options>),
@@ -52,6 +55,17 @@ enum Command {
         /// The database's directory.
         dir: PathBuf,
     },
+    /// Makes a database of a backup.
+    #[command(after_help = operate::RESTORE_HELP)]
+    Restore {
+        /// The backup directory.
+        backups: PathBuf,
+        /// The new directory; must not exist or be empty.
+        target: PathBuf,
+        /// Which backup, else the newest.
+        #[arg(long)]
+        number: Option<u64>,
+    },
     /// Prints keys and values in order.
     ///
     /// Changes nothing; another process may have the database open.
@@ -76,10 +90,12 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Aof(command) => aof::run(&command),
+        Command::Backup(command) => operate::backup(&command),
         Command::Bench(options) => bench::run(&options),
         Command::Checkpoint { dir, target } => operate::checkpoint(&dir, &target),
         Command::Get(options) => inspect::get(&options),
         Command::Levels { dir } => inspect::levels(&dir),
+        Command::Restore { backups, target, number } => operate::restore(&backups, number, &target),
         Command::Scan(options) => inspect::scan(&options),
         Command::Stats { dir } => inspect::stats(&dir),
         Command::Verify { dir } => inspect::verify(&dir),

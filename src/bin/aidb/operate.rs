@@ -1,8 +1,9 @@
-//! `aidb checkpoint`: operations on a database's directory.
+//! `aidb checkpoint`, `backup` and `restore`: copies of a database's directory.
 
+use crate::aof::time;
 use crate::output::Output;
-use aidb::{DB, Options};
-use std::path::Path;
+use aidb::{DB, Options, backup};
+use std::path::{Path, PathBuf};
 
 pub(crate) const CHECKPOINT_HELP: &str = "Examples:
   aidb checkpoint /srv/db /srv/db.before   then open /srv/db.before like any database";
@@ -21,8 +22,90 @@ fn open(dir: &Path) -> Result<DB, String> {
 pub(crate) fn checkpoint(dir: &Path, target: &Path) -> Result<(), String> {
     let db = open(dir)?;
     let report = db.checkpoint(target).map_err(|error| error.to_string())?;
-    let mut out = Output::new();
-    out.line(&format!("{}: {report}", target.display()))?;
-    out.flush()?;
+    say(&format!("{}: {report}", target.display()))?;
     db.close().map_err(|error| error.to_string())
+}
+
+pub(crate) const BACKUP_HELP: &str = "Examples:
+  aidb backup create /srv/db /backups/db   add a backup of now
+  aidb backup list /backups/db
+  aidb backup verify /backups/db           read every byte
+  aidb backup purge /backups/db --keep 7   keep the newest seven
+  aidb restore /backups/db /srv/db.new     make a database of the newest one";
+
+pub(crate) const RESTORE_HELP: &str = "Examples:
+  aidb restore /backups/db /srv/db.new             the newest backup
+  aidb restore /backups/db /srv/db.new --number 3  backup 3; see `aidb backup list`";
+
+/// What `aidb backup` can do.
+#[derive(clap::Subcommand)]
+pub(crate) enum Backup {
+    /// Adds a backup of a database.
+    ///
+    /// Opens the database, which recovers it if it was not closed; no other process may have it open.
+    Create {
+        /// The database's directory.
+        dir: PathBuf,
+        /// The backup directory; made if it is missing.
+        backups: PathBuf,
+    },
+    /// Lists the backups, oldest first. Exits with 1 if one cannot be read.
+    List {
+        /// The backup directory.
+        backups: PathBuf,
+    },
+    /// Reads every byte of every backup and checks it. Exits with 1 on damage.
+    Verify {
+        /// The backup directory.
+        backups: PathBuf,
+    },
+    /// Removes all but the newest backups, and what an interrupted one left.
+    Purge {
+        /// The backup directory.
+        backups: PathBuf,
+        /// How many backups to keep, at least 1.
+        #[arg(long)]
+        keep: usize,
+    },
+}
+
+/// Prints one line.
+fn say(line: &str) -> Result<(), String> {
+    let mut out = Output::new();
+    out.line(line)?;
+    out.flush()
+}
+
+/// Runs one command on a backup directory.
+pub(crate) fn backup(command: &Backup) -> Result<(), String> {
+    match command {
+        Backup::Create { dir, backups } => {
+            let db = open(dir)?;
+            say(&db.backup(backups).map_err(|error| error.to_string())?.to_string())?;
+            db.close().map_err(|error| error.to_string())
+        }
+        Backup::List { backups } => {
+            let list = backup::list(backups).map_err(|error| error.to_string())?;
+            let mut out = Output::new();
+            for backup in &list.backups {
+                out.line(&format!("{}  {backup}", time(backup.created)))?;
+            }
+            out.flush()?;
+            list.problems.first().map_or(Ok(()), |error| Err(error.to_string()))
+        }
+        Backup::Verify { backups } => {
+            let report = backup::verify(backups).map_err(|error| error.to_string())?;
+            say(&report.to_string())?;
+            if report.is_sound() { Ok(()) } else { Err(format!("{} is damaged", backups.display())) }
+        }
+        Backup::Purge { backups, keep } => {
+            say(&backup::purge(backups, *keep).map_err(|error| error.to_string())?.to_string())
+        }
+    }
+}
+
+/// Makes `target` a database of a backup.
+pub(crate) fn restore(backups: &Path, number: Option<u64>, target: &Path) -> Result<(), String> {
+    let report = backup::restore(backups, number, target).map_err(|error| error.to_string())?;
+    say(&format!("{}: {report}", target.display()))
 }

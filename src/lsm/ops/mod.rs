@@ -2,6 +2,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
+//! | [`backup`] | keeps past states in a directory, sharing tables between them, and makes engines of them |
 //! | [`checkpoint`] | makes a second directory that opens as what was committed |
 //! | [`read_only`] | reads it beside the process that writes it |
 //! | `moment` | holds the tables and the log of one moment |
@@ -10,6 +11,7 @@
 //!
 //! Each runs on its caller's thread, beside writers, flushes and compactions.
 
+pub mod backup;
 pub mod checkpoint;
 mod files;
 mod fresh;

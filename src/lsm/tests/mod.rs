@@ -5,6 +5,7 @@ mod keyspaces;
 mod model;
 mod open;
 mod ops;
+mod ops_backup;
 mod ops_read_only;
 mod txn;
 

@@ -29,6 +29,7 @@ mod verify;
 
 use crate::output::Output;
 use clap::Subcommand;
+pub(crate) use show::time;
 
 /// What `aidb aof` can do.
 #[derive(Subcommand)]

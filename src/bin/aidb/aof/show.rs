@@ -25,7 +25,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 /// Returns microseconds since 1970 as `2026-11-21T14:05:00.000000Z`.
-pub(super) fn time(us: u64) -> String {
+pub(crate) fn time(us: u64) -> String {
     let (days, rest) = (us / 86_400_000_000, us % 86_400_000_000);
     // Days since 0000-03-01, in eras of 400 years; H. Hinnant, "chrono-compatible low-level date algorithms".
     let days = days + 719_468;
