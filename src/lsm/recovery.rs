@@ -24,6 +24,7 @@ use super::state::{Core, Pressure, State, whole};
 use super::stats::Counters;
 use super::table::Table;
 use super::tree::{DEFAULT_KEYSPACE, Found as FoundTree, Growing, Immutable, Position, Tree, TreeState};
+use super::txn::LockTable;
 use super::version::{Edits, ReplayedTree, TableMap, Version};
 use crate::aof::{Frame, Log, LogOptions, Lsn, RecoveryReport};
 use crate::base::key::{SeqNum, Tag};
@@ -374,6 +375,7 @@ impl<E: Env> Parts<'_, E> {
             poisoned: None,
             threads: Vec::new(),
         };
+        let locks = Arc::new(LockTable::new(&self.env));
         Core {
             env: self.env,
             dir: PathBuf::from(self.dir),
@@ -382,6 +384,7 @@ impl<E: Env> Parts<'_, E> {
             cache: self.cache,
             counters: Counters::default(),
             snapshots: SnapshotRegistry::new(),
+            locks,
             visible: AtomicU64::new(last_seq.0),
             next_file: AtomicU64::new(next_file),
             pressure: Pressure::default(),

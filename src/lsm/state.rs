@@ -17,6 +17,7 @@ use super::snapshot::SnapshotRegistry;
 use super::stats::Counters;
 use super::table::Table;
 use super::tree::{DEFAULT_KEYSPACE, Immutable, Position, Tree, TreeState};
+use super::txn::LockTable;
 use crate::aof::Log;
 use crate::base::key::SeqNum;
 use crate::base::{Error, ErrorKind, Result};
@@ -36,6 +37,7 @@ pub(super) struct Core<E: Env> {
     pub(super) cache: BlockCache,
     pub(super) counters: Counters,
     pub(super) snapshots: SnapshotRegistry<E>,
+    pub(super) locks: Arc<LockTable<E>>,
     /// The newest sequence number whose group is wholly in the memtable.
     pub(super) visible: AtomicU64,
     pub(super) next_file: AtomicU64,

@@ -8,6 +8,7 @@ mod ops;
 mod ops_backup;
 mod ops_read_only;
 mod txn;
+mod txn_locks;
 
 use super::{DB, Options};
 use tempfile::TempDir;

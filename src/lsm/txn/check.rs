@@ -15,6 +15,7 @@
 //! - Within a group, what the batches before it write is compared with what a transaction read; one that fails is left out
 //!   of the group as if it had not been there.
 
+use super::holdings::Holdings;
 use super::reads::ReadSet;
 use super::shown;
 use crate::base::key::{SeqNum, Tag};
@@ -39,17 +40,34 @@ pub(in crate::lsm) struct Check<E: Env> {
 }
 
 impl<E: Env> Check<E> {
-    /// Makes the check of `reads`, taken at `since`, having run it for what is visible now.
+    /// Makes the check of `reads`, taken at `since`, and of what was read under locks, having run it for what is visible now.
     ///
     /// # Errors
     /// [`Conflict`](crate::ErrorKind::Conflict), or why a table could not be read.
-    pub(super) fn new(core: &Core<E>, reads: ReadSet<E>, since: SeqNum) -> Result<Check<E>> {
+    pub(super) fn new(
+        core: &Core<E>,
+        reads: ReadSet<E>,
+        since: SeqNum,
+        holdings: Option<&Holdings<E>>,
+    ) -> Result<Check<E>> {
         let mut check = Check { reads, since };
         // Before the super-versions are looked at: they hold everything up to it.
         let now = core.visible();
         check.run(core)?;
+        for (tree, key, since) in holdings.into_iter().flat_map(Holdings::reads) {
+            if !core.env.planted("txn_validation_skipped") {
+                tree.check_there()?;
+                Look { core, tree, current: tree.current(), since }.check_key(key)?;
+            }
+            check.reads.note(tree, key);
+        }
         check.since = now;
         Ok(check)
+    }
+
+    /// Returns up to when nothing that was read had changed.
+    pub(super) fn since(&self) -> SeqNum {
+        self.since
     }
 
     /// Fails if something that was read has changed since it was last looked at.

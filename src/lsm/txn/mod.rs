@@ -8,21 +8,34 @@
 //! | `writes` | own writes by key, savepoints, the cursor over them |
 //! | `reads` | which keys and ranges were looked at |
 //! | `check` | whether one of them has changed |
+//! | `locks`, `holdings` | the locks of an engine, those of a transaction |
 //!
-//! **Isolation: serializable.** Every key that the transaction looked for, found or not, and every stretch that an iterator
-//! passed, is compared at its commit with what others have committed since it began: if nothing of it was written, the
-//! transaction may as well have run at the moment of its commit, alone. Else the commit fails with
-//! [`Conflict`](crate::ErrorKind::Conflict) and nothing of it is written. One that writes nothing has run at the moment of its
-//! snapshot, and never conflicts; nor does one that has read nothing.
+//! **Isolation: serializable**, of both kinds and together. Every key that the transaction looked for, found or not, and every
+//! stretch that an iterator passed, is compared at its commit with what others have committed since: if nothing of it was
+//! written, the transaction may as well have run at the moment of its commit, alone. Else the commit fails with
+//! [`Conflict`](crate::ErrorKind::Conflict) and nothing of it is written. One that writes nothing and locks nothing has run at
+//! the moment of its snapshot, and never conflicts; nor does one that has read nothing.
+//!
+//! A pessimistic transaction avoids conflicts by locking: the keys that it writes, and those that it reads with
+//! [`get_for_update`](Transaction::get_for_update) and [`get_for_share`](Transaction::get_for_share), which return the newest
+//! committed value. No other pessimistic transaction changes such a key before this one has ended, so that its commit does
+//! not fail for what it read so. Its other reads see the moment of its beginning, like an optimistic one's, and
+//! are checked like those. Writes outside transactions, and optimistic ones, heed no lock: they go through, and it is the
+//! pessimistic transaction that has read their key which conflicts. Locks do not cover ranges.
 //!
 //! Source: Kung and Robinson, "On Optimistic Methods for Concurrency Control" (1981); for ranges FoundationDB's resolver.
 
 mod check;
+mod holdings;
+mod locks;
 mod reads;
 mod writes;
 
 pub(super) use check::Check;
+pub(super) use locks::LockTable;
 
+use self::holdings::{Holdings, LOCK_BYTES};
+use self::locks::Mode;
 use self::reads::{ReadSet, Recorded};
 use self::writes::{OwnWrites, Writes};
 use super::batch::format::Operation;
@@ -42,14 +55,27 @@ use crate::env::{Env, Mutex, StdEnv};
 use std::fmt;
 use std::ops::RangeBounds;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Coverage marks of transactions, for the campaigns that run some.
-pub const TXN_MARKS: &[&str] =
-    &["txn.commit", "txn.conflict_group", "txn.conflict_key", "txn.conflict_range", "txn.read_only"];
+pub const TXN_MARKS: &[&str] = &[
+    "txn.commit",
+    "txn.conflict_group",
+    "txn.conflict_key",
+    "txn.conflict_range",
+    "txn.deadlock",
+    "txn.lock_timeout",
+    "txn.read_only",
+    "txn.upgrade",
+    "txn.wait",
+];
 
 /// Bugs of transactions that the simulator can switch on: name and what goes wrong.
 pub const TXN_PLANTED_BUGS: &[(&str, &str)] = &[
+    ("txn_deadlock_unseen", "transactions that wait for each other do so until their time is out"),
     ("txn_group_unchecked", "what a transaction has read is not compared with the batches before it in its group"),
+    ("txn_lock_not_taken", "a lock is given to whoever asks for it"),
+    ("txn_lock_released_early", "locks are given back before the commit is visible"),
     ("txn_misses_unrecorded", "a key that was looked for and not found may be written by another"),
     (
         "txn_range_end_unrecorded",
@@ -57,20 +83,26 @@ pub const TXN_PLANTED_BUGS: &[(&str, &str)] = &[
     ),
     ("txn_ranges_unchecked", "what an iterator has passed may be changed by another"),
     ("txn_tables_unchecked", "what was flushed since the transaction began is not looked at"),
+    ("txn_upgrade_ignores_readers", "a shared lock becomes exclusive although others hold it shared"),
     ("txn_validation_skipped", "a transaction commits whatever others have written since it began"),
 ];
 
 /// Choices for one transaction; see [`Engine::transaction`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransactionOptions {
-    /// Bytes of memory that its writes and the notes of what it has read may take, roughly. Default 256 MiB; a commit takes
+    /// Locks the keys that are written, and those read for update or for share, so that others wait instead of failing.
+    /// Default false: right where conflicts are rare.
+    pub pessimistic: bool,
+    /// Longest wait for one lock. Default 1 s; zero does not wait at all.
+    pub lock_timeout: Duration,
+    /// Bytes of memory that its writes, its locks and the notes of what it has read may take, roughly. Default 256 MiB; a commit takes
     /// less than 2 GiB of writes in any case.
     pub bytes_max: usize,
 }
 
 impl Default for TransactionOptions {
     fn default() -> TransactionOptions {
-        TransactionOptions { bytes_max: 256 << 20 }
+        TransactionOptions { pessimistic: false, lock_timeout: Duration::from_secs(1), bytes_max: 256 << 20 }
     }
 }
 
@@ -79,6 +111,7 @@ impl Default for TransactionOptions {
 pub struct Savepoint {
     number: u64,
     operations: usize,
+    locks: usize,
 }
 
 /// Reads at one moment and writes that commit together; dropping it undoes it. Keeps the engine open.
@@ -109,7 +142,8 @@ pub struct Transaction<E: Env = StdEnv> {
     reads: Arc<Mutex<E, ReadSet<E>>>,
     /// Numbers of the savepoints that can still be returned to, in the order they were set.
     savepoints: Vec<u64>,
-    next_savepoint: u64,
+    /// `None` for an optimistic one.
+    holdings: Option<Holdings<E>>,
 }
 
 impl<E: Env> Engine<E> {
@@ -129,10 +163,12 @@ impl<E: Env> Engine<E> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn transaction(&self, options: TransactionOptions) -> Transaction<E> {
+        let TransactionOptions { pessimistic, lock_timeout, bytes_max } = options;
         let snapshot = self.snapshot();
-        let reads = Arc::new(Mutex::<E, _>::new(ReadSet::new(options.bytes_max)));
+        let reads = Arc::new(Mutex::<E, _>::new(ReadSet::new(bytes_max)));
+        let holdings = pessimistic.then(|| Holdings::new(&self.core().locks, lock_timeout));
         let (writes, savepoints) = (Arc::default(), Vec::new());
-        Transaction { engine: self.clone(), snapshot, writes, reads, savepoints, next_savepoint: 0 }
+        Transaction { engine: self.clone(), snapshot, writes, reads, savepoints, holdings }
     }
 }
 
@@ -142,7 +178,7 @@ impl<E: Env> Transaction<E> {
         self.snapshot.seq()
     }
 
-    /// Returns the value of `key`: its own, or the one at its beginning.
+    /// Returns the value of `key`: its own, or the one at its beginning. A key that was read under a lock is read anew.
     ///
     /// # Errors
     /// As [`Engine::get`]; [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the transaction would take more memory
@@ -157,6 +193,58 @@ impl<E: Env> Transaction<E> {
     /// As [`get`](Transaction::get), and if the keyspace was dropped or is one of another engine.
     pub fn get_in(&self, keyspace: &Keyspace<E>, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
         self.get_at(self.tree_of(keyspace)?, key.as_ref())
+    }
+
+    /// Locks `key` for this transaction alone and returns its newest committed value, or its own.
+    ///
+    /// In an optimistic transaction this is [`get`](Transaction::get).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = aidb::DB::open(dir.path(), aidb::Options::default())?;
+    /// # db.put("stock", "3")?;
+    /// let options = aidb::TransactionOptions { pessimistic: true, ..aidb::TransactionOptions::default() };
+    /// let mut buyer = db.transaction(options);
+    /// let stock: u32 = std::str::from_utf8(&buyer.get_for_update("stock")?.unwrap())?.parse()?;
+    /// buyer.put("stock", (stock - 1).to_string())?;
+    /// buyer.commit()?; // nobody else who locks it has had the stock in between
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`TimedOut`](crate::ErrorKind::TimedOut) if others hold the lock for longer than [`TransactionOptions::lock_timeout`];
+    /// [`Deadlock`](crate::ErrorKind::Deadlock), at once, if they wait for locks of this transaction: then it should be
+    /// rolled back, to a savepoint before its locks at least, so that they can go on. What it holds is as before. Else as
+    /// [`get`](Transaction::get).
+    pub fn get_for_update(&mut self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
+        self.get_locked(&self.default_tree().clone(), key.as_ref(), Mode::Exclusive)
+    }
+
+    /// Locks `key` of `keyspace`; see [`get_for_update`](Transaction::get_for_update).
+    ///
+    /// # Errors
+    /// As [`get_for_update`](Transaction::get_for_update) and [`get_in`](Transaction::get_in).
+    pub fn get_for_update_in(&mut self, keyspace: &Keyspace<E>, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
+        self.get_locked(self.tree_of(keyspace)?, key.as_ref(), Mode::Exclusive)
+    }
+
+    /// Locks `key` against changes by others, who may do the same, and returns its newest committed value, or its own.
+    ///
+    /// In an optimistic transaction this is [`get`](Transaction::get). Two that then write what both have locked so wait
+    /// for each other: read with [`get_for_update`](Transaction::get_for_update) what is to be written.
+    ///
+    /// # Errors
+    /// As [`get_for_update`](Transaction::get_for_update).
+    pub fn get_for_share(&mut self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
+        self.get_locked(&self.default_tree().clone(), key.as_ref(), Mode::Shared)
+    }
+
+    /// Locks `key` of `keyspace`; see [`get_for_share`](Transaction::get_for_share).
+    ///
+    /// # Errors
+    /// As [`get_for_update_in`](Transaction::get_for_update_in).
+    pub fn get_for_share_in(&mut self, keyspace: &Keyspace<E>, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
+        self.get_locked(self.tree_of(keyspace)?, key.as_ref(), Mode::Shared)
     }
 
     /// Tells whether `key` has a value.
@@ -210,15 +298,17 @@ impl<E: Env> Transaction<E> {
         self.iter_at(self.tree_of(keyspace), Bounds::from_prefix(prefix.as_ref()))
     }
 
-    /// Sets `key` to `value`, for itself until it commits.
+    /// Sets `key` to `value`, for itself until it commits. A pessimistic transaction locks the key.
     ///
     /// # Errors
+    /// A pessimistic transaction's as [`get_for_update`](Transaction::get_for_update).
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the key, the value or all writes together are over a
     /// [limit](crate::base::limits), or the transaction would take more memory than [`TransactionOptions::bytes_max`].
     /// The transaction is as before.
     pub fn put(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
         let (key, value) = (key.as_ref(), value.as_ref());
-        self.write(Operation { keyspace: DEFAULT_KEYSPACE, kind: ValueKind::Put, key, value })
+        let operation = Operation { keyspace: DEFAULT_KEYSPACE, kind: ValueKind::Put, key, value };
+        self.write(&self.default_tree().clone(), operation)
     }
 
     /// Sets `key` to `value` in `keyspace`; see [`put`](Transaction::put).
@@ -226,9 +316,9 @@ impl<E: Env> Transaction<E> {
     /// # Errors
     /// As [`put`](Transaction::put), and if the keyspace was dropped or is one of another engine.
     pub fn put_in(&mut self, keyspace: &Keyspace<E>, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
-        self.tree_of(keyspace)?.check_there()?;
         let (key, value) = (key.as_ref(), value.as_ref());
-        self.write(Operation { keyspace: keyspace.id(), kind: ValueKind::Put, key, value })
+        let operation = Operation { keyspace: keyspace.id(), kind: ValueKind::Put, key, value };
+        self.write(self.tree_of(keyspace)?, operation)
     }
 
     /// Removes `key`, whether it exists or not, for itself until it commits.
@@ -236,8 +326,9 @@ impl<E: Env> Transaction<E> {
     /// # Errors
     /// As [`put`](Transaction::put).
     pub fn delete(&mut self, key: impl AsRef<[u8]>) -> Result<()> {
-        let key = key.as_ref();
-        self.write(Operation { keyspace: DEFAULT_KEYSPACE, kind: ValueKind::Delete, key, value: &[] })
+        let (key, value) = (key.as_ref(), &[][..]);
+        let operation = Operation { keyspace: DEFAULT_KEYSPACE, kind: ValueKind::Delete, key, value };
+        self.write(&self.default_tree().clone(), operation)
     }
 
     /// Removes `key` in `keyspace`; see [`delete`](Transaction::delete).
@@ -245,21 +336,22 @@ impl<E: Env> Transaction<E> {
     /// # Errors
     /// As [`put_in`](Transaction::put_in).
     pub fn delete_in(&mut self, keyspace: &Keyspace<E>, key: impl AsRef<[u8]>) -> Result<()> {
-        self.tree_of(keyspace)?.check_there()?;
-        let key = key.as_ref();
-        self.write(Operation { keyspace: keyspace.id(), kind: ValueKind::Delete, key, value: &[] })
+        let (key, value) = (key.as_ref(), &[][..]);
+        let operation = Operation { keyspace: keyspace.id(), kind: ValueKind::Delete, key, value };
+        self.write(self.tree_of(keyspace)?, operation)
     }
 
     /// Marks a moment to which [`rollback_to`](Transaction::rollback_to) can return, more than once.
     pub fn savepoint(&mut self) -> Savepoint {
-        let number = self.next_savepoint;
-        self.next_savepoint += 1;
+        let number = self.engine.core().locks.number();
         self.savepoints.push(number);
-        Savepoint { number, operations: self.writes.len() }
+        let locks = self.holdings.as_ref().map_or(0, Holdings::len);
+        Savepoint { number, operations: self.writes.len(), locks }
     }
 
-    /// Undoes the writes since `savepoint`. What was read since then still counts: a program may have acted on it.
+    /// Undoes the writes since `savepoint`, and gives back locks taken since; one that was shared before is shared again.
     ///
+    /// Reads under a lock that is given back count as never made. All others still count: a program may have acted on them.
     /// Savepoints set after it are gone.
     ///
     /// # Errors
@@ -271,8 +363,11 @@ impl<E: Env> Transaction<E> {
         self.savepoints.truncate(at + 1);
         if self.writes.len() > savepoint.operations {
             Arc::make_mut(&mut self.writes).truncate(savepoint.operations);
-            self.note_written();
         }
+        if let Some(holdings) = &mut self.holdings {
+            holdings.truncate(savepoint.locks);
+        }
+        self.note_bytes();
         Ok(())
     }
 
@@ -290,9 +385,11 @@ impl<E: Env> Transaction<E> {
         self.commit_with(durability)
     }
 
-    /// Makes its writes visible, all at once, if nothing that it has read was changed since it began.
+    /// Makes its writes visible, all at once, if nothing that it has read was changed since.
     ///
-    /// A transaction that has written nothing always commits, without any I/O; its [`CommitInfo`] is the moment it read.
+    /// A transaction that has written nothing commits without any I/O of the log, and always if it has locked nothing; its
+    /// [`CommitInfo`] is the moment it read. Locks are given back once the writes are visible, before they are durable:
+    /// what others commit then is never found without them.
     ///
     /// # Errors
     /// [`Conflict`](crate::ErrorKind::Conflict) names a key that it has read, or the absence of which it has seen, and that
@@ -302,19 +399,33 @@ impl<E: Env> Transaction<E> {
     /// # Durability
     /// As [`Engine::write_opt`].
     pub fn commit_with(self, durability: Durability) -> Result<CommitInfo> {
-        let Transaction { engine, snapshot, writes, reads, .. } = self;
+        let Transaction { engine, snapshot, writes, reads, mut holdings, .. } = self;
         let core = engine.core();
-        if writes.len() == 0 {
+        let writes = Arc::try_unwrap(writes).unwrap_or_else(|shared| (*shared).clone());
+        let has_locked = holdings.as_ref().is_some_and(|holdings| holdings.reads().next().is_some());
+        if writes.len() == 0 && !has_locked {
             core.check_open()?;
             core.env.reached("txn.read_only");
             return Ok(CommitInfo { seq: snapshot.seq(), lsn: core.log.end() });
         }
-        let writes = Arc::try_unwrap(writes).unwrap_or_else(|shared| (*shared).clone());
-        let batch = writes.into_batch(&core.identity)?;
         // Iterators that are still alive may go on; what they pass from now on matters to nobody.
         let reads = std::mem::replace(&mut *reads.lock(), ReadSet::new(usize::MAX));
-        let check = if reads.is_empty() { None } else { Some(Box::new(Check::new(core, reads, snapshot.seq())?)) };
-        let info = core.commit(Commit { batch, durability, check })?;
+        let check = match has_locked || !reads.is_empty() {
+            true => Some(Box::new(Check::new(core, reads, snapshot.seq(), holdings.as_ref())?)),
+            false => None,
+        };
+        if writes.len() == 0 {
+            core.check_open()?;
+            let seq = check.map_or(snapshot.seq(), |check| check.since());
+            return Ok(CommitInfo { seq, lsn: core.log.end() });
+        }
+        let batch = writes.into_batch(&core.identity)?;
+        if core.env.planted("txn_lock_released_early") {
+            holdings = None;
+        }
+        let info = core.make_visible(Commit { batch, durability, check })?;
+        drop((holdings, snapshot));
+        core.make_durable(info, durability)?;
         core.env.reached("txn.commit");
         Ok(info)
     }
@@ -330,17 +441,57 @@ impl<E: Env> Transaction<E> {
         Ok(keyspace.tree())
     }
 
+    fn own_value(&self, tree: &Tree<E>, key: &[u8]) -> Option<Option<Value>> {
+        let own = self.writes.get(tree.id, key)?;
+        Some((own.kind == ValueKind::Put).then(|| Value::copy_from_slice(own.value)))
+    }
+
     fn get_at(&self, tree: &Arc<Tree<E>>, key: &[u8]) -> Result<Option<Value>> {
-        if let Some(own) = self.writes.get(tree.id, key) {
-            tree.check_there()?;
-            return Ok((own.kind == ValueKind::Put).then(|| Value::copy_from_slice(own.value)));
+        tree.check_there()?;
+        if let Some(own) = self.own_value(tree, key) {
+            return Ok(own);
         }
         let core = self.engine.core();
+        if self.holdings.as_ref().is_some_and(|holdings| holdings.has_read(tree.id, key)) {
+            return core.get_at(tree, key, None);
+        }
         let value = core.get_at(tree, key, Some(self.snapshot.seq()))?;
         if value.is_some() || !core.env.planted("txn_misses_unrecorded") {
             self.reads.lock().cover(tree, key, Edge::Through(key))?;
         }
         Ok(value)
+    }
+
+    fn get_locked(&mut self, tree: &Arc<Tree<E>>, key: &[u8], mode: Mode) -> Result<Option<Value>> {
+        if self.holdings.is_none() {
+            return self.get_at(tree, key);
+        }
+        self.lock(tree, key, mode)?;
+        if let Some(own) = self.own_value(tree, key) {
+            return Ok(own);
+        }
+        let core = self.engine.core();
+        // Before the value is looked for: nothing that comes between goes unnoticed.
+        let seq = core.visible();
+        let value = core.get_at(tree, key, None)?;
+        if let Some(holdings) = &mut self.holdings {
+            holdings.note_read(tree.id, key, seq);
+        }
+        Ok(value)
+    }
+
+    /// Locks `key`, if this is a pessimistic transaction.
+    fn lock(&mut self, tree: &Arc<Tree<E>>, key: &[u8], mode: Mode) -> Result<()> {
+        tree.check_there()?;
+        if self.holdings.is_none() {
+            return Ok(());
+        }
+        self.check_room(key.len() + LOCK_BYTES)?;
+        if let Some(holdings) = &mut self.holdings {
+            holdings.lock(tree, key, mode)?;
+        }
+        self.note_bytes();
+        Ok(())
     }
 
     fn iter_at(&self, tree: Result<&Arc<Tree<E>>>, bounds: Bounds) -> DbIterator {
@@ -357,22 +508,23 @@ impl<E: Env> Transaction<E> {
         DbIterator::new(Box::new(source), view, bounds)
     }
 
-    fn write(&mut self, operation: Operation<'_>) -> Result<()> {
-        let core = self.engine.core();
-        let (bytes, more) = self.writes.bytes(operation.key, operation.value);
-        let mut reads = self.reads.lock();
-        reads.written = bytes.saturating_add(more);
-        let room = reads.check();
-        reads.written = bytes;
-        drop(reads);
-        room?;
-        Arc::make_mut(&mut self.writes).push(&core.identity, operation)?;
-        self.note_written();
+    fn write(&mut self, tree: &Arc<Tree<E>>, operation: Operation<'_>) -> Result<()> {
+        self.lock(tree, operation.key, Mode::Exclusive)?;
+        self.check_room(Writes::cost(&operation))?;
+        Arc::make_mut(&mut self.writes).push(&self.engine.core().identity, operation)?;
+        self.note_bytes();
         Ok(())
     }
 
-    fn note_written(&self) {
-        self.reads.lock().written = self.writes.bytes(&[], &[]).0;
+    /// Fails if there is no room for `more` bytes.
+    fn check_room(&self, more: usize) -> Result<()> {
+        self.reads.lock().check(more)
+    }
+
+    /// Notes how many bytes writes and locks take.
+    fn note_bytes(&self) {
+        let bytes = self.writes.bytes() + self.holdings.as_ref().map_or(0, Holdings::bytes);
+        self.reads.lock().beside = bytes;
     }
 }
 

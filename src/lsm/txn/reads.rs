@@ -175,15 +175,15 @@ impl Ranges {
 pub(super) struct ReadSet<E: Env> {
     pub(super) trees: BTreeMap<u32, (Arc<Tree<E>>, Ranges)>,
     bytes: usize,
-    /// Bytes that its writes take.
-    pub(super) written: usize,
-    /// Most bytes that reads and writes may take.
-    pub(super) bytes_max: usize,
+    /// Bytes that its writes and locks take.
+    pub(super) beside: usize,
+    /// Most bytes that all of it may take.
+    bytes_max: usize,
 }
 
 impl<E: Env> ReadSet<E> {
     pub(super) fn new(bytes_max: usize) -> ReadSet<E> {
-        ReadSet { trees: BTreeMap::new(), bytes: 0, written: 0, bytes_max }
+        ReadSet { trees: BTreeMap::new(), bytes: 0, beside: 0, bytes_max }
     }
 
     /// Adds everything of `tree` from `low` to `edge`.
@@ -191,16 +191,25 @@ impl<E: Env> ReadSet<E> {
     /// # Errors
     /// The transaction has reached its limit.
     pub(super) fn cover(&mut self, tree: &Arc<Tree<E>>, low: &[u8], edge: Edge<'_>) -> Result<()> {
+        self.add(tree, low, edge);
+        self.check(0)
+    }
+
+    /// Adds `key` of `tree`, whatever the limit.
+    pub(super) fn note(&mut self, tree: &Arc<Tree<E>>, key: &[u8]) {
+        self.add(tree, key, Edge::Through(key));
+    }
+
+    fn add(&mut self, tree: &Arc<Tree<E>>, low: &[u8], edge: Edge<'_>) {
         let (_, ranges) = self.trees.entry(tree.id).or_insert_with(|| (Arc::clone(tree), Ranges::default()));
         self.bytes -= ranges.bytes;
         ranges.cover(low, edge);
         self.bytes += ranges.bytes;
-        self.check()
     }
 
-    /// Fails if reads and writes take more than they may.
-    pub(super) fn check(&self) -> Result<()> {
-        let bytes = self.bytes + self.written;
+    /// Fails if reads, writes and locks, with `more` bytes of them, take more than they may.
+    pub(super) fn check(&self, more: usize) -> Result<()> {
+        let bytes = self.bytes + self.beside + more;
         if bytes <= self.bytes_max { Ok(()) } else { Err(too_large(bytes, self.bytes_max)) }
     }
 
