@@ -19,10 +19,22 @@
 //! | answers | `profile/aof/client.rs` | `ids`, `ack`, `fence`, `watch`, `two-opens` |
 //! | remains | `profile/aof/remains.rs` | `kept`, `reserve`, `stray-file`, `stray-object` |
 //!
+//! Of profile `txn`, beside those of the engine:
+//!
+//! | checker | file | kinds of violation |
+//! |---|---|---|
+//! | bank | `bank.rs` | `bank` |
+//! | serial replay | `serial.rs` | `not-serial` |
+//! | dependency cycles | `cycles.rs` | `cycle` |
+//! | locks | `locks.rs` | `two-holders`, `lock-left`, `deadlock-missed`, `refused-lock` |
+//! | own writes, conflicts | `profile/txn/client.rs` | `own-write`, `conflict-without-cause` |
+//!
 //! Quiescence, errors and asserts are common to all.
 
 pub mod aof_history;
 pub mod aof_recovery;
+pub mod bank;
+pub mod cycles;
 pub mod durability;
 pub mod errors;
 pub mod evidence;
@@ -30,6 +42,8 @@ pub mod history;
 pub mod model;
 pub mod quiescence;
 pub mod scrub;
+pub mod serial;
+pub mod txn_history;
 
 /// Returns which checker reports violations of this kind.
 pub fn checker(kind: &str) -> &'static str {
@@ -41,6 +55,11 @@ pub fn checker(kind: &str) -> &'static str {
         "kept" | "reserve" | "stray-file" | "stray-object" => "remains",
         "wrong-read" | "sequence" | "wrong-bytes" | "cursor" | "iterator-after-error" => "versioned model",
         "keyspaces-apart" => "keyspaces",
+        "bank" => "bank",
+        "not-serial" => "serial replay",
+        "cycle" => "dependency cycles",
+        "two-holders" | "lock-left" | "deadlock-missed" | "refused-lock" => "locks",
+        "own-write" | "conflict-without-cause" => "transaction's client",
         "scrub" => "structure scrub",
         "error-without-cause" | "unavailable" => "errors",
         "panic" => "engine's asserts",

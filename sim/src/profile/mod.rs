@@ -10,13 +10,17 @@
 //! | `focus.rs` | where a seed looks |
 //! | `shared.rs` | what outlives a process: plan, progress, complaints; `Subject`, which a profile implements |
 //! | `drive.rs` | the run: starts, crashes, the last opening |
+//! | `database.rs` | what all that test a database share: evidence, judgement |
+//! | `walk.rs` | walks through iterators |
 
 pub mod aof;
+mod database;
 mod drive;
 pub mod engine;
 mod focus;
 mod shared;
 pub mod steps;
+mod walk;
 
 use crate::Outcome;
 use crate::case::Case;

@@ -22,18 +22,15 @@ mod shared;
 mod twin;
 pub mod value;
 
+use super::database::{Database, Kept, state_hash};
 use super::focus::{focus, world};
 use super::{Run, Workload, drive, shared as common};
 use crate::case::Case;
-use crate::check::history::{History, Stop, Time};
-use crate::check::scrub;
+use crate::check::history::{History, Time};
 use crate::{Harness, SimEnv, Violation};
-use aidb::ErrorKind;
-use aidb::env::{Disk, Env, read_file};
 use generate::Size;
 use shared::{Own, Shared, State};
 use std::collections::BTreeSet;
-use std::path::Path;
 
 /// Builds the case of `seed`.
 pub fn case(seed: u64, planted: &BTreeSet<String>) -> Case {
@@ -70,9 +67,7 @@ impl common::Subject for Subject {
     }
 
     fn complained(state: &mut State, error: &aidb::Error) {
-        if *error.kind() == ErrorKind::Poisoned && state.own.poisoned.is_none() {
-            state.own.poisoned = Some(state.history.tick());
-        }
+        state.own.kept.complained(&mut state.history, error);
     }
 
     fn serve_once(env: &SimEnv, shared: &Shared) -> bool {
@@ -88,31 +83,20 @@ impl common::Subject for Subject {
     }
 
     fn survived(state: &mut State, harness: &Harness) -> Option<Violation> {
-        let damages = harness.damage().len();
-        state.own.needs_damage.take().filter(|(needed, _)| damages < *needed).map(|(_, violation)| violation)
+        state.own.kept.survived(harness)
     }
 
     fn look_at_files(harness: &mut Harness, shared: &Shared) {
-        let env = harness.env();
-        let (closed, tables) = shared.with(|state| (state.stop == Some(Stop::Close), state.own.tables));
-        if !closed || !harness.damage().is_empty() {
-            return;
-        }
-        let current = read_file(env.disk(), &Path::new(process::DIR).join("CURRENT"));
-        let scrubbed = match (env.disk().list(Path::new(process::DIR)), current) {
-            (Ok(entries), Ok(current)) => scrub::check(&entries, &current, tables),
-            (Err(error), _) | (_, Err(error)) => Err(format!("the directory cannot be read: {error}")),
-        };
-        if let Err(message) = scrubbed {
-            harness.violation("scrub", message);
-        }
+        shared.scrub(harness);
     }
 
     fn state_hash(state: &State) -> u64 {
-        state
-            .history
-            .base
-            .iter()
-            .fold(0, |hash, (key, stamp)| aidb::base::hash::hash64(&stamp.step.to_le_bytes(), hash ^ u64::from(*key)))
+        state_hash(&state.history)
+    }
+}
+
+impl Database for Subject {
+    fn kept(own: &mut Own) -> &mut Kept {
+        &mut own.kept
     }
 }

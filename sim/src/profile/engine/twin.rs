@@ -4,9 +4,9 @@
 //! without the other is half a batch. They differ in the size of their memtables, so that they are flushed at different times.
 
 use super::case::EngineOptions;
-use super::process::DIR;
 use super::value::StepId;
 use crate::SimEnv;
+use crate::profile::database::DIR;
 use aidb::lsm::{DbIterator, Engine, Keyspace, KeyspaceOptions, Snapshot, Value, WriteBatch};
 use std::ops::Bound;
 
