@@ -26,8 +26,7 @@
 //! | bank | `bank.rs` | `bank` |
 //! | serial replay | `serial.rs` | `not-serial` |
 //! | dependency cycles | `cycles.rs` | `cycle` |
-//! | locks | `locks.rs` | `two-holders`, `lock-left`, `deadlock-missed`, `refused-lock` |
-//! | own writes, conflicts | `profile/txn/client.rs` | `own-write`, `conflict-without-cause` |
+//! | own writes, conflicts | `profile/txn/attempt.rs` | `own-write`, `conflict-without-cause` |
 //!
 //! Quiescence, errors and asserts are common to all.
 
@@ -58,7 +57,6 @@ pub fn checker(kind: &str) -> &'static str {
         "bank" => "bank",
         "not-serial" => "serial replay",
         "cycle" => "dependency cycles",
-        "two-holders" | "lock-left" | "deadlock-missed" | "refused-lock" => "locks",
         "own-write" | "conflict-without-cause" => "transaction's client",
         "scrub" => "structure scrub",
         "error-without-cause" | "unavailable" => "errors",

@@ -6,6 +6,11 @@ use aidb_sim::check::checker;
 use aidb_sim::profile::Profile;
 use clap::Args;
 
+/// A profile and the bugs that are planted in it alone.
+type Beside = (Profile, &'static [(&'static str, &'static str)]);
+
+const BESIDE: &[Beside] = &[(Profile::Aof, aidb::aof::STORE_PLANTED_BUGS), (Profile::Txn, aidb::lsm::TXN_PLANTED_BUGS)];
+
 /// Switch each planted bug on and count the seeds until a checker notices
 ///
 /// A checker that no planted bug has tripped proves nothing. Fails unless every bug is found.
@@ -28,9 +33,9 @@ pub(crate) struct Command {
 impl Command {
     pub(crate) fn run(self) -> Result<bool, String> {
         let mut bugs = self.common.profile.planted_bugs();
-        // What the log's own profile reaches alone is planted there.
-        let beside = if self.common.profile == Profile::Engine { aidb::aof::STORE_PLANTED_BUGS } else { &[] };
-        bugs.extend(beside);
+        // What another profile reaches alone is planted there.
+        let beside: &[Beside] = if self.common.profile == Profile::Engine { BESIDE } else { &[] };
+        bugs.extend(beside.iter().flat_map(|(_, bugs)| *bugs));
         if let Some(name) = self.names.iter().find(|name| !bugs.iter().any(|(known, _)| known == name)) {
             return Err(format!("there is no planted bug '{name}'; `sim mutants --list` names them"));
         }
@@ -41,9 +46,11 @@ impl Command {
         let campaign = self.effort.campaign(std::collections::BTreeSet::new());
         let mut found = mutants(&campaign, self.common.profile, &self.names, self.seeds, &tell);
         let wanted = |name: &&str| self.names.is_empty() || self.names.iter().any(|wanted| wanted == name);
-        let beside: Vec<String> = beside.iter().map(|(name, _)| *name).filter(wanted).map(str::to_owned).collect();
-        if !beside.is_empty() {
-            found.extend(mutants(&campaign, Profile::Aof, &beside, self.seeds, &tell));
+        for (profile, bugs) in beside {
+            let names: Vec<String> = bugs.iter().map(|(name, _)| *name).filter(wanted).map(str::to_owned).collect();
+            if !names.is_empty() {
+                found.extend(mutants(&campaign, *profile, &names, self.seeds, &tell));
+            }
         }
         let count = found.iter().filter(|mutant| mutant.found.is_some()).count();
         println!("{count} of {} mutants found", found.len());

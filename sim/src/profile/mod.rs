@@ -20,6 +20,7 @@ pub mod engine;
 mod focus;
 mod shared;
 pub mod steps;
+pub mod txn;
 mod walk;
 
 use crate::Outcome;
@@ -39,17 +40,20 @@ pub enum Profile {
     Engine,
     /// The log as a store of records, with its archive: crashes, faults of disk and archive, concurrent clients and readers.
     Aof,
+    /// Concurrent transactions on the engine.
+    Txn,
 }
 
 impl Profile {
     /// Every profile.
-    pub const ALL: &'static [Profile] = &[Profile::Engine, Profile::Aof];
+    pub const ALL: &'static [Profile] = &[Profile::Engine, Profile::Aof, Profile::Txn];
 
     /// Returns the name used on the command line and in cases.
     pub fn name(self) -> &'static str {
         match self {
             Profile::Engine => "engine",
             Profile::Aof => "aof",
+            Profile::Txn => "txn",
         }
     }
 
@@ -58,6 +62,7 @@ impl Profile {
         match self {
             Profile::Engine => engine::case(seed, planted),
             Profile::Aof => aof::case(seed, planted),
+            Profile::Txn => txn::case(seed, planted),
         }
     }
 
@@ -66,6 +71,7 @@ impl Profile {
         match self {
             Profile::Engine => engine::run(case),
             Profile::Aof => aof::run(case),
+            Profile::Txn => txn::run(case),
         }
     }
 
@@ -74,6 +80,7 @@ impl Profile {
         match self {
             Profile::Engine => [aidb::aof::PLANTED_BUGS, aidb::lsm::PLANTED_BUGS].concat(),
             Profile::Aof => [aidb::aof::PLANTED_BUGS, aidb::aof::STORE_PLANTED_BUGS].concat(),
+            Profile::Txn => aidb::lsm::TXN_PLANTED_BUGS.to_vec(),
         }
     }
 
@@ -82,6 +89,7 @@ impl Profile {
         match self {
             Profile::Engine => [aidb::aof::MARKS, aidb::lsm::MARKS].concat(),
             Profile::Aof => [aidb::aof::MARKS, aidb::aof::STORE_MARKS].concat(),
+            Profile::Txn => aidb::lsm::TXN_MARKS.to_vec(),
         }
     }
 }
@@ -111,6 +119,8 @@ pub enum Workload {
     Engine(engine::case::Workload),
     /// Of [`Profile::Aof`].
     Aof(aof::case::Workload),
+    /// Of [`Profile::Txn`].
+    Txn(txn::case::Workload),
 }
 
 /// Does the same with the workload of whichever profile it is.
@@ -119,6 +129,7 @@ macro_rules! with {
         match $self {
             Workload::Engine($workload) => $body,
             Workload::Aof($workload) => $body,
+            Workload::Txn($workload) => $body,
         }
     };
 }
@@ -135,6 +146,12 @@ impl From<aof::case::Workload> for Workload {
     }
 }
 
+impl From<txn::case::Workload> for Workload {
+    fn from(workload: txn::case::Workload) -> Workload {
+        Workload::Txn(workload)
+    }
+}
+
 impl Workload {
     /// Reads a workload of `profile` as it stands in a case.
     ///
@@ -144,6 +161,7 @@ impl Workload {
         let read = match profile {
             Profile::Engine => serde_json::from_value(value).map(Workload::Engine),
             Profile::Aof => serde_json::from_value(value).map(Workload::Aof),
+            Profile::Txn => serde_json::from_value(value).map(Workload::Txn),
         };
         read.map_err(|error| format!("not a workload of profile {profile}: {error}"))
     }
@@ -153,6 +171,7 @@ impl Workload {
         match self {
             Workload::Engine(_) => Profile::Engine,
             Workload::Aof(_) => Profile::Aof,
+            Workload::Txn(_) => Profile::Txn,
         }
     }
 

@@ -208,6 +208,26 @@ impl EngineOptions {
             memtable: if self.memtable == 0 { MemtableKind::SkipList } else { MemtableKind::Wide },
         }
     }
+
+    /// Returns these options with one of them made plainer, in each way that is known.
+    pub fn plainer(&self) -> Vec<EngineOptions> {
+        let option = |change: fn(&mut EngineOptions)| {
+            let mut options = self.clone();
+            change(&mut options);
+            options
+        };
+        vec![
+            option(|options| options.compression = 0),
+            option(|options| options.filter_bits_per_key = 0),
+            option(|options| options.background_threads = 1),
+            option(|options| options.manifest_bytes_max = 1 << 20),
+            option(|options| options.memtable_bytes = 64 << 10),
+            option(|options| options.wal_segment_bytes = 64 << 10),
+            option(|options| options.l0_stall_files = options.l0_compaction_files + 20),
+            option(|options| options.memtable = 0),
+            option(|options| options.twin_memtable_bytes = 0),
+        ]
+    }
 }
 
 /// All that the process under test is asked to do.
@@ -261,18 +281,9 @@ impl Work for Workload {
     }
 
     fn plainer(&self) -> Vec<Workload> {
-        let option = |change: fn(&mut EngineOptions)| self.with(|of| change(&mut of.options));
-        vec![
-            self.with(|of| of.steps.iter_mut().for_each(smallest_values)),
-            option(|options| options.compression = 0),
-            option(|options| options.filter_bits_per_key = 0),
-            option(|options| options.background_threads = 1),
-            option(|options| options.manifest_bytes_max = 1 << 20),
-            option(|options| options.memtable_bytes = 64 << 10),
-            option(|options| options.wal_segment_bytes = 64 << 10),
-            option(|options| options.l0_stall_files = options.l0_compaction_files + 20),
-            self.with(|of| of.key_shape = KeyShape::Short),
-        ]
+        let options = self.options.plainer().into_iter().map(|options| self.with(|of| of.options = options));
+        let values = self.with(|of| of.steps.iter_mut().for_each(smallest_values));
+        [values].into_iter().chain(options).chain([self.with(|of| of.key_shape = KeyShape::Short)]).collect()
     }
 
     fn subject(&self) -> String {

@@ -66,7 +66,7 @@ fn newer_options(random: &mut Salted) -> EngineOptions {
 }
 
 /// Draws a set of options; what came later has a stream of its own, from `seed`.
-pub(super) fn options(random: &mut Salted, seed: u64) -> EngineOptions {
+pub(in crate::profile) fn options(random: &mut Salted, seed: u64) -> EngineOptions {
     let mut pick = |choices: &[u64]| choices[random.below(choices.len() as u64) as usize];
     let l0_compaction_files = pick(&[1, 2, 4]) as usize;
     EngineOptions {

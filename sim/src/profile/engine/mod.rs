@@ -15,7 +15,7 @@
 
 pub mod case;
 mod client;
-mod generate;
+pub(super) mod generate;
 pub mod meta;
 mod process;
 mod shared;
