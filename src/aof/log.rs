@@ -6,10 +6,8 @@
 //! handed to the operating system as one write (I/O lock), and become durable by a data sync (sync lock), during which both
 //! others are free. Order: I/O, then append or sync; the directory of segments last.
 //!
-//! **Group commit.** [`Log::sync_to`] makes one thread the leader: it gathers for a moment, takes what is staged, writes
-//! it and syncs. Who arrives meanwhile waits and forms the next group. *Gathering:* the leader steps aside up to 30 times
-//! until as many have arrived as in recent groups; threads that the last sync woke up come back within microseconds, and
-//! a sync takes a hundred.
+//! **Group commit.** [`Log::sync_to`] makes one thread of those who wait the leader: it takes what is staged, writes it and
+//! syncs. Who arrives meanwhile forms the next [`Group`].
 //!
 //! **Invariants**
 //! - `durable <= written <= end`; each only grows. Acknowledgements follow positions (R8).
@@ -22,6 +20,7 @@
 
 use super::chain::{At, Span};
 use super::format::{FRAME_BYTES, FrameKind};
+use super::group::{Group, Turn};
 use super::metrics::{FlushCause, FlushStats};
 use super::read::SegmentReader;
 use super::recovery::{self, Recovered};
@@ -32,15 +31,13 @@ use super::watch::Watch;
 use crate::base::checksum::{Crc64, crc32c};
 use crate::base::limits::BATCH_BYTES_MAX;
 use crate::base::{Error, Result};
-use crate::env::{Condvar, Env, EnvCondvar, Mutex};
+use crate::env::{Env, Mutex};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// From this size a payload goes to the operating system without a copy.
 const DIRECT_BYTES: usize = 256 << 10;
-/// How often a leader steps aside for its group.
-pub(super) const GATHER_STEPS: u32 = 30;
 
 /// The physical log in one directory.
 ///
@@ -62,8 +59,7 @@ pub(super) struct Inner<E: Env> {
     pub(super) io: Mutex<E, Io<E>>,
     pub(super) syncing: Mutex<E, Reach>,
     pub(super) segments: Mutex<E, Segments<E>>,
-    pub(super) group: Mutex<E, Group>,
-    pub(super) group_done: Condvar<E>,
+    pub(super) group: Group<E>,
     pub(super) poison: Mutex<E, Option<Error>>,
     pub(super) is_poisoned: AtomicBool,
     pub(super) is_closed: AtomicBool,
@@ -72,8 +68,10 @@ pub(super) struct Inner<E: Env> {
     pub(super) durable: AtomicU64,
     pub(super) watch: Watch<E>,
     pub(super) flushes: FlushStats<E>,
-    /// Threads that entered `sync_to` since the last group was taken.
-    pub(super) arrived: AtomicU64,
+    /// Bytes that recent syncs have made durable each, about.
+    pub(super) sync_bytes: AtomicU64,
+    /// From this end on a spare is wanted that nobody was told of.
+    pub(super) spare_at: AtomicU64,
     pub(super) stats: Counters,
 }
 
@@ -94,14 +92,6 @@ pub(super) struct Io<E: Env> {
 pub(super) struct Reach {
     pub(super) lsn: u64,
     pub(super) records: u64,
-}
-
-/// Who leads.
-#[derive(Default)]
-pub(super) struct Group {
-    pub(super) led: bool,
-    /// How many threads recent syncs have served.
-    pub(super) size: u64,
 }
 
 #[derive(Default)]
@@ -151,8 +141,7 @@ impl<E: Env> Log<E> {
             io: Mutex::<E, _>::new(io),
             syncing: Mutex::<E, _>::new(Reach { lsn: position.end, records: 0 }),
             segments: Mutex::<E, _>::new(segments),
-            group: Mutex::<E, _>::new(Group::default()),
-            group_done: Condvar::<E>::default(),
+            group: Group::default(),
             poison: Mutex::<E, _>::new(None),
             is_poisoned: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
@@ -161,10 +150,12 @@ impl<E: Env> Log<E> {
             durable: AtomicU64::new(position.end),
             watch: Watch::default(),
             flushes: FlushStats::default(),
-            arrived: AtomicU64::new(0),
+            sync_bytes: AtomicU64::new(0),
+            spare_at: AtomicU64::new(0),
             stats: Counters::default(),
             env,
         };
+        inner.set_spare_at(position.segment.base_lsn);
         Ok((Log(Arc::new(inner)), report))
     }
 
@@ -228,32 +219,13 @@ impl<E: Env> Log<E> {
     pub fn sync_for(&self, end: Lsn, cause: FlushCause) -> Result<()> {
         let inner = &*self.0;
         assert!(end.0 <= inner.end.load(Ordering::Acquire), "sync_to({end}) is past the end of the log");
-        if inner.durable.load(Ordering::Acquire) >= end.0 {
-            return Ok(());
-        }
-        inner.arrived.fetch_add(1, Ordering::Relaxed);
-        let mut group = inner.group.lock();
-        loop {
-            if inner.durable.load(Ordering::Acquire) >= end.0 {
-                return Ok(());
-            }
+        while inner.durable.load(Ordering::Acquire) < end.0 {
             inner.check()?;
-            if group.led {
-                inner.group_done.wait(&mut group);
-                continue;
+            if inner.group.join(&inner.env) == Turn::Lead {
+                inner.lead(cause)?;
             }
-            group.led = true;
-            let size = group.size;
-            drop(group);
-            let led = inner.lead(size, cause);
-            group = inner.group.lock();
-            group.led = false;
-            // Shrinks slowly: a thread that was late once is still expected.
-            group.size =
-                led.as_ref().map_or(0, |served| (*served).max(size - size.saturating_sub(*served).div_ceil(4)));
-            inner.group_done.notify_all();
-            led?;
         }
+        Ok(())
     }
 
     /// Writes a MARK if everything is durable and no frame says so yet; to be called when the log is idle.
@@ -391,9 +363,24 @@ impl<E: Env> Log<E> {
         self.0.segments.lock().open_reader(number)
     }
 
+    /// Returns true, once a segment, if so much of the segment being written is taken at `end` that the next one's file
+    /// should be made: whoever is told sees to it that [`prepare_spare`](Self::prepare_spare) is called soon.
+    #[inline]
+    pub fn tell_spare(&self, end: Lsn) -> bool {
+        let at = &self.0.spare_at;
+        end.0 >= at.load(Ordering::Relaxed) && at.swap(u64::MAX, Ordering::Relaxed) != u64::MAX
+    }
+
+    /// Returns true if so much of the segment being written is taken that the next one's file should be made.
+    pub fn wants_spare(&self) -> bool {
+        let base_lsn = self.0.segments.lock().active.map_or(0, |active| active.base_lsn);
+        self.0.end.load(Ordering::Acquire) >= base_lsn + self.0.spare_after()
+    }
+
     /// Makes one spare file of a whole segment's length, zeros and durable, if there is none, so that the next roll and what
     /// is appended after it need no space and sync fast. Returns true if it made one. To be called in the background: it
-    /// writes a segment's worth of zeros, and holds no lock that appends wait for.
+    /// writes a segment's worth of zeros, and holds no lock that appends wait for. Where syncs are far apart the space is
+    /// only allocated: zeros would cost as much as what is written over them.
     ///
     /// # Errors
     /// [`NoSpace`](crate::ErrorKind::NoSpace) if there is none: nothing has changed. What else writing zeros met; the log goes
@@ -402,7 +389,7 @@ impl<E: Env> Log<E> {
         let inner = &*self.0;
         inner.check()?;
         let Some((number, path)) = inner.segments.lock().spare_to_make() else { return Ok(false) };
-        let made = segment::make_spare(&inner.env, &path, inner.options.segment_bytes);
+        let made = segment::make_spare(&inner.env, &path, inner.options.segment_bytes, inner.is_stream());
         inner.segments.lock().spare_made(number, made.is_ok());
         made.map(|()| true)
     }

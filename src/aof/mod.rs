@@ -58,6 +58,7 @@ mod crypt_tests;
 pub mod cursor;
 pub mod error;
 pub mod format;
+mod group;
 pub mod index;
 pub mod joined;
 pub mod log;

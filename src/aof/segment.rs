@@ -29,7 +29,7 @@ use std::sync::Weak;
 const AHEAD_BYTES_MIN: u64 = 64 << 10;
 const AHEAD_BYTES_MAX: u64 = 4 << 20;
 /// Bytes allocated ahead of a stream.
-const AHEAD_BYTES_STREAM: u64 = 8 << 20;
+const AHEAD_BYTES_STREAM: u64 = 64 << 20;
 /// Files grow by multiples of this.
 const BLOCK_BYTES: u64 = 4096;
 /// Spares kept for a full disk.
@@ -101,12 +101,17 @@ fn zero<F: DiskFile>(file: &F, path: &Path, from: u64, to: u64) -> Result<()> {
     write_zeros(file, from, to).map_err(|error| Error::io("write", path, error))
 }
 
-/// Makes a file of `bytes` zeros, all on the device; what cannot be finished is removed.
+/// Makes a file of `bytes` zeros, all on the device; what cannot be finished is removed. `stream`: it will be written over
+/// in large pieces, seldom synced, so that its space is only allocated.
 ///
 /// # Errors
 /// What the disk met.
-pub(super) fn make_spare<E: Env>(env: &E, path: &Path, bytes: u64) -> Result<()> {
+pub(super) fn make_spare<E: Env>(env: &E, path: &Path, bytes: u64, stream: bool) -> Result<()> {
     let fill = |file: &FileOf<E>| {
+        if stream {
+            let allocated = file.allocate(0, bytes).and_then(|()| file.sync(SyncKind::All));
+            return allocated.map_err(|error| Error::io("allocate", path, error));
+        }
         for from in (0..bytes).step_by(AHEAD_BYTES_MAX as usize) {
             zero(file, path, from, bytes.min(from + AHEAD_BYTES_MAX))?;
             // In steps, so that the syncs of others do not wait long behind it.
@@ -384,7 +389,7 @@ impl<E: Env> Segments<E> {
     fn add_reserve(&mut self) -> Result<bool> {
         let (number, bytes) = (self.spare_next, AHEAD_BYTES_MIN.min(self.segment_bytes));
         let path = self.path(&spare_name(number));
-        match make_spare(&self.env, &path, bytes) {
+        match make_spare(&self.env, &path, bytes, false) {
             Ok(()) => {
                 self.spares.push((number, bytes));
                 self.spare_next += 1;

@@ -842,6 +842,29 @@ fn threads_share_syncs_and_every_acknowledged_record_is_there() {
 }
 
 #[test]
+fn appends_share_writes_and_small_parts_do_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = Log::open(StdEnv, dir.path(), LogOptions::default(), &mut |_| Ok(())).unwrap();
+    let append = |parts: &[&[u8]]| {
+        let append = Append { kind: FrameKind::Data, count: 1, first_id: None, tag: 0, parts };
+        log.append(&append).unwrap().end
+    };
+    let mut end = Lsn(0);
+    for _ in 0..10_000 {
+        end = append(&[&[7; 60]]);
+    }
+    log.sync_to(end).unwrap();
+    // A frame of 60 bytes takes 104; each write takes 128 KiB of them, the last one the rest.
+    let staged = log.stats();
+    assert_eq!((staged.appends, staged.writes, staged.syncs), (10_000, 8, 1));
+    // Half a mebibyte that is not copied: what was staged and the header, eight pieces, and the rest.
+    let parts = vec![&[7; 1_000][..]; 524];
+    log.sync_to(append(&parts)).unwrap();
+    let direct = log.stats();
+    assert_eq!((direct.writes - staged.writes, direct.syncs - staged.syncs), (10, 1));
+}
+
+#[test]
 fn declared_names_are_sorted_and_unique() {
     assert!(MARKS.is_sorted() && MARKS.windows(2).all(|pair| pair[0] != pair[1]));
     assert!(PLANTED_BUGS.windows(2).all(|pair| pair[0].0 < pair[1].0));

@@ -13,7 +13,7 @@
 use super::format::{ALIGN, FRAME_BYTES, FrameHeader, FrameKind};
 use super::index::SegmentIndex;
 use super::index::format::Footer;
-use super::log::{GATHER_STEPS, Inner, Io, Reach, count};
+use super::log::{Inner, Io, Reach, count};
 use super::metrics::{FlushCause, FlushSample};
 use super::segment::{Closed, SegmentFile, frame_place};
 use super::stage::{Room, Stage};
@@ -24,8 +24,11 @@ use crate::env::{DiskFile, Env, SyncKind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// With so much that is not durable yet, syncs are far apart.
-const STREAM_BYTES: u64 = 256 << 10;
+/// With so much a sync, or so much that is not durable yet, the space ahead is allocated and not filled with zeros: zeros
+/// spare each sync the change of the file's map, but cost as much as what is written over them.
+const STREAM_BYTES: u64 = 64 << 10;
+/// Parts of a payload that goes without a copy are gathered up to so much, so that small ones are not written one by one.
+const GATHER_BYTES: usize = 64 << 10;
 
 impl<E: Env> Inner<E> {
     /// Fails if an earlier write or sync did.
@@ -98,18 +101,40 @@ impl<E: Env> Inner<E> {
         // The frame's header is the last of the batch.
         self.write_batch(&mut io)?;
         assert_eq!(io.written, lsn, "a payload follows its header");
-        for part in append.parts {
-            self.write(&mut io, part, lsn)?;
-            lsn += part.len() as u64;
+        let padding = [0; ALIGN as usize];
+        let payload_end = lsn + len as u64;
+        assert!(payload_end <= end && end - payload_end < ALIGN, "a frame ends with its padding");
+        let mut gathered = std::mem::take(&mut io.batch.bytes);
+        for part in append.parts.iter().copied().chain([&padding[..(end - payload_end) as usize]]) {
+            if gathered.len() + part.len() <= GATHER_BYTES {
+                gathered.extend_from_slice(part);
+                continue;
+            }
+            lsn = self.write_gathered(&mut io, &mut gathered, lsn)?;
+            if part.len() >= GATHER_BYTES {
+                self.write(&mut io, part, lsn)?;
+                lsn += part.len() as u64;
+            } else {
+                gathered.extend_from_slice(part);
+            }
         }
-        assert!(lsn <= end && end - lsn < ALIGN, "a frame ends with its padding");
-        if lsn < end {
-            self.write(&mut io, &[0; ALIGN as usize][..(end - lsn) as usize], lsn)?;
-        }
+        lsn = self.write_gathered(&mut io, &mut gathered, lsn)?;
+        assert_eq!(lsn, end, "every byte of the frame was written");
+        io.batch.bytes = gathered;
         io.written = end;
         io.records += u64::from(append.count);
         self.advance_written(end);
         Ok(appended)
+    }
+
+    /// Writes what was gathered to `lsn`, and returns where it ends.
+    fn write_gathered(&self, io: &mut Io<E>, gathered: &mut Vec<u8>, lsn: u64) -> Result<u64> {
+        if !gathered.is_empty() {
+            self.write(io, gathered, lsn)?;
+        }
+        let end = lsn + gathered.len() as u64;
+        gathered.clear();
+        Ok(end)
     }
 
     /// Makes room for a frame with a payload of `len` bytes: more space for the active segment, or the next one.
@@ -151,10 +176,27 @@ impl<E: Env> Inner<E> {
     /// Gives the active segment's file the bytes before `lsn`.
     fn grow(&self, io: &mut Io<E>, lsn: u64, limit: u64) -> Result<()> {
         let active = &io.active;
-        let stream = lsn - self.durable.load(Ordering::Acquire) >= STREAM_BYTES;
-        io.file_bytes = active.grow(io.file_bytes, active.offset(lsn), active.offset(limit), stream)?;
+        io.file_bytes = active.grow(io.file_bytes, active.offset(lsn), active.offset(limit), self.is_stream())?;
         self.stage.lock().set_room(io.file_bytes);
         Ok(())
+    }
+
+    /// Returns true if syncs are far apart.
+    pub(super) fn is_stream(&self) -> bool {
+        // In this order: the end may only have grown since.
+        let durable = self.durable.load(Ordering::Acquire);
+        let waiting = self.end.load(Ordering::Acquire) - durable;
+        waiting.max(self.sync_bytes.load(Ordering::Relaxed)) >= STREAM_BYTES
+    }
+
+    /// Returns how many bytes of a segment are taken when the next one's file is made.
+    pub(super) fn spare_after(&self) -> u64 {
+        self.options.segment_bytes / 4
+    }
+
+    /// Asks for a spare once the segment that begins at `base_lsn` is that full.
+    pub(super) fn set_spare_at(&self, base_lsn: u64) {
+        self.spare_at.store(base_lsn + self.spare_after(), Ordering::Relaxed);
     }
 
     fn advance_written(&self, written: u64) {
@@ -284,29 +326,25 @@ impl<E: Env> Inner<E> {
         io.crc = self.options.index.then_some(made.crc);
         io.active = Arc::new(made.segment);
         io.file_bytes = made.file_bytes;
+        self.set_spare_at(io.written);
         Ok(())
     }
 
-    /// Leads a group; returns how many threads it served.
-    pub(super) fn lead(&self, size: u64, cause: FlushCause) -> Result<u64> {
-        for _ in 0..GATHER_STEPS {
-            if self.arrived.load(Ordering::Relaxed) >= size {
-                break;
-            }
-            self.env.relax();
-        }
-        let (served, active, target) = {
-            let mut io = self.io.lock();
-            let served = self.arrived.swap(0, Ordering::Relaxed);
-            let target = self.end.load(Ordering::Acquire);
-            self.drain(&mut io, target)?;
-            (served, io.active.clone(), Reach { lsn: io.written, records: io.records })
-        };
+    /// Leads a group.
+    pub(super) fn lead(&self, cause: FlushCause) -> Result<()> {
+        let mut io = self.io.lock();
+        let served = self.group.close();
+        let target = self.end.load(Ordering::Acquire);
+        let drained = self.drain(&mut io, target);
+        let (active, target) = (io.active.clone(), Reach { lsn: io.written, records: io.records });
+        drop(io);
         if served > 1 {
             self.env.reached("aof.group");
         }
-        self.sync(&active, target, cause, "aof_ack_before_sync")?;
-        Ok(served)
+        let begun = self.env.now();
+        let led = drained.and_then(|()| self.sync(&active, target, cause, "aof_ack_before_sync"));
+        self.group.end(served, self.env.now().since(begun));
+        led
     }
 
     /// Makes everything before `target` durable, which ends in `file`. `skip` names the planted bug that does not.
@@ -335,6 +373,8 @@ impl<E: Env> Inner<E> {
         if let (Err(error), false) = (synced, ok) {
             return Err(self.fail(Error::io("sync", &file.path, error)));
         }
+        let bytes = target.lsn - reached.lsn;
+        self.sync_bytes.store((3 * self.sync_bytes.load(Ordering::Relaxed) + bytes) / 4, Ordering::Relaxed);
         *reached = target;
         let late = self.env.planted("aof_ack_later_appends");
         let durable = if late { self.end.load(Ordering::Acquire) } else { target.lsn };

@@ -180,9 +180,17 @@ pub struct StdDirLock(#[expect(dead_code, reason = "held for its lock, which clo
 #[derive(Debug)]
 pub struct StdFile(File);
 
+/// What one call writes. A larger one makes the page cache look for large runs of pages, which are seldom at hand: up to
+/// four times slower than the same bytes in pieces.
+const WRITE_BYTES: usize = 128 << 10;
+
 impl DiskFile for StdFile {
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+    fn write_at(&self, bytes: &[u8], mut offset: u64) -> io::Result<()> {
+        for piece in bytes.chunks(WRITE_BYTES) {
+            self.0.write_all_at(piece, offset)?;
+            offset += piece.len() as u64;
+        }
+        Ok(())
     }
 
     fn allocate(&self, from: u64, to: u64) -> io::Result<()> {

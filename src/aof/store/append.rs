@@ -6,13 +6,16 @@
 use super::super::AofError;
 use super::super::format::FrameKind;
 use super::super::manifest::Edit;
-use super::super::record::format::{Length, RECORD_BYTES_MAX, RECORDS_MAX};
+use super::super::record::format::{LENGTH_BYTES_MAX, Length, RECORD_BYTES_MAX, RECORDS_MAX};
 use super::super::types::{Append, Appended};
 use super::{Aof, Shared, Ticket};
 use crate::base::limits::BATCH_BYTES_MAX;
 use crate::base::{Error, Result};
 use crate::env::Env;
 use std::ops::Range;
+
+/// Records of a batch that are smaller on average are joined first: a checksum of many small parts costs more than the copy.
+const SMALL_BYTES: usize = 1 << 10;
 
 impl<E: Env> Aof<E> {
     /// Appends one record, at most 2 GiB less 4101 bytes; an empty one is a record too.
@@ -39,7 +42,7 @@ impl<E: Env> Aof<E> {
     pub fn append_tagged(&self, tag: u32, record: &[u8]) -> Result<Ticket<E>> {
         self.shared.admit()?;
         let appended = self.shared.append_one(None, tag, record)?;
-        self.shared.flusher.appended(appended.first_id + 1, appended.end);
+        self.shared.appended(appended.first_id + 1, &appended);
         Ok(Ticket::new(&self.shared, appended, 1))
     }
 
@@ -50,7 +53,7 @@ impl<E: Env> Aof<E> {
     pub fn try_append(&self, record: &[u8]) -> Result<Ticket<E>> {
         self.shared.try_admit()?;
         let appended = self.shared.append_one(None, 0, record)?;
-        self.shared.flusher.appended(appended.first_id + 1, appended.end);
+        self.shared.appended(appended.first_id + 1, &appended);
         Ok(Ticket::new(&self.shared, appended, 1))
     }
 
@@ -59,6 +62,24 @@ impl<E: Env> Aof<E> {
     /// # Errors
     /// As [`append`](Self::append); [`InvalidArgument`](crate::ErrorKind::InvalidArgument) also for no records, or too many.
     pub fn append_batch(&self, records: &[impl AsRef<[u8]>]) -> Result<Ticket<E>> {
+        let appended = self.append_records(records)?;
+        let count = records.len() as u64;
+        self.shared.appended(appended.first_id + count, &appended);
+        Ok(Ticket::new(&self.shared, appended, count))
+    }
+
+    /// As [`append_batch`](Self::append_batch), and blocks until the records survive a power loss; returns their ids.
+    ///
+    /// # Errors
+    /// As [`append_batch`](Self::append_batch) and [`Ticket::wait`].
+    pub fn append_batch_sync(&self, records: &[impl AsRef<[u8]>]) -> Result<Range<u64>> {
+        let appended = self.append_records(records)?;
+        self.sync_own(&appended)?;
+        Ok(appended.first_id..appended.first_id + records.len() as u64)
+    }
+
+    /// Appends a batch; the flusher is not told.
+    fn append_records(&self, records: &[impl AsRef<[u8]>]) -> Result<Appended> {
         if records.is_empty() || records.len() > RECORDS_MAX {
             let what = format_args!("batch of {} records, 1 to {RECORDS_MAX}", records.len());
             return Err(Error::invalid_argument(what));
@@ -67,15 +88,23 @@ impl<E: Env> Aof<E> {
         if bytes > RECORD_BYTES_MAX {
             return Err(Error::invalid_argument(format_args!("batch of {bytes} bytes, at most {BATCH_BYTES_MAX}")));
         }
-        let lengths: Vec<Length> = records.iter().map(|record| Length::encode(record.as_ref().len())).collect();
+        let append = |parts: &[&[u8]]| {
+            self.shared.admit()?;
+            let count = records.len() as u16;
+            self.shared.log.append(&Append { kind: FrameKind::Data, count, first_id: None, tag: 0, parts })
+        };
+        let lengths = records.iter().map(|record| Length::encode(record.as_ref().len()));
+        if bytes < records.len() * SMALL_BYTES {
+            let mut payload = Vec::with_capacity(bytes + records.len() * LENGTH_BYTES_MAX);
+            for (length, record) in lengths.zip(records) {
+                payload.extend_from_slice(length.as_slice());
+                payload.extend_from_slice(record.as_ref());
+            }
+            return append(&[&payload]);
+        }
+        let lengths: Vec<Length> = lengths.collect();
         let parts = lengths.iter().zip(records).flat_map(|(length, record)| [length.as_slice(), record.as_ref()]);
-        let parts: Vec<&[u8]> = parts.collect();
-        self.shared.admit()?;
-        let count = records.len() as u16;
-        let append = Append { kind: FrameKind::Data, count, first_id: None, tag: 0, parts: &parts };
-        let appended = self.shared.log.append(&append)?;
-        self.shared.flusher.appended(appended.first_id + u64::from(count), appended.end);
-        Ok(Ticket::new(&self.shared, appended, count.into()))
+        append(&parts.collect::<Vec<&[u8]>>())
     }
 
     /// Appends one record and blocks until it survives a power loss; returns its id as a range of one.
@@ -85,9 +114,14 @@ impl<E: Env> Aof<E> {
     pub fn append_sync(&self, record: &[u8]) -> Result<Range<u64>> {
         self.shared.admit()?;
         let appended = self.shared.append_one(None, 0, record)?;
-        // This thread leads: the flusher stays asleep.
-        self.shared.log.sync_for(appended.end, self.shared.wait_cause)?;
+        self.sync_own(&appended)?;
         Ok(appended.first_id..appended.first_id + 1)
+    }
+
+    /// Makes durable what the calling thread has appended. It joins the group commit itself: the flusher stays asleep.
+    fn sync_own(&self, appended: &Appended) -> Result<()> {
+        self.shared.tell_spare(appended);
+        self.shared.log.sync_for(appended.end, self.shared.wait_cause)
     }
 
     /// Appends one record if it gets the id `next_id`, and if no higher `fence` was ever seen.
@@ -116,12 +150,27 @@ impl<E: Env> Aof<E> {
         }
         let appended = shared.append_one(Some(next_id), 0, record)?;
         drop(highest);
-        shared.flusher.appended(next_id + 1, appended.end);
+        shared.appended(next_id + 1, &appended);
         Ok(Ticket::new(shared, appended, 1))
     }
 }
 
 impl<E: Env> Shared<E> {
+    /// Wakes the threads that an append, after which the next id is `next_id`, gives work.
+    #[inline]
+    fn appended(&self, next_id: u64, appended: &Appended) {
+        self.flusher.appended(next_id, appended.end);
+        self.tell_spare(appended);
+    }
+
+    /// Wakes the background thread if the next segment's file should be made.
+    #[inline]
+    fn tell_spare(&self, appended: &Appended) {
+        if self.log.tell_spare(appended.end) {
+            self.background.kick();
+        }
+    }
+
     #[inline]
     fn append_one(&self, first_id: Option<u64>, tag: u32, record: &[u8]) -> Result<Appended> {
         if record.len() > RECORD_BYTES_MAX {

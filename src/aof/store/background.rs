@@ -116,10 +116,13 @@ impl<E: Env> Shared<E> {
         spare.and(retained).and(marked)
     }
 
-    /// Makes the file of the next segment ahead of need, unless the device was full a moment ago.
+    /// Makes the file of the next segment once a part of the one before is taken, unless the device was full a moment ago.
     fn prepare_spare(&self, rounds: &mut Rounds) -> Result<()> {
         let now = self.env.now();
-        if !self.config.preallocate || rounds.full.is_some_and(|at| now.since(at) < FULL_PAUSE) {
+        if !self.config.preallocate
+            || !self.log.wants_spare()
+            || rounds.full.is_some_and(|at| now.since(at) < FULL_PAUSE)
+        {
             return Ok(());
         }
         rounds.full = None;

@@ -116,6 +116,27 @@ fn second_open_is_refused_and_too_many_records_too() {
 }
 
 #[test]
+fn batches_of_any_size_come_back_as_they_were() {
+    let env = TestEnv::default();
+    let aof = Aof::open(env.clone(), "aof", config(FlushStrategy::Batched(1 << 20))).unwrap().0;
+    // Joined, in parts, and too large to be staged: by many small parts, by few large ones, and by both.
+    let batches: [&[usize]; 5] =
+        [&[5, 0, 700], &[9_000, 1, 40_000], &[2_000; 150], &[100_000, 300_000], &[10, 64 << 10, 20, 200_000, 3]];
+    let mut want = Vec::new();
+    for lengths in batches {
+        let batch: Vec<Vec<u8>> =
+            lengths.iter().enumerate().map(|(at, length)| vec![at as u8 + 1; *length]).collect();
+        let ids = aof.append_batch_sync(&batch).unwrap();
+        assert_eq!(ids, want.len() as u64 + 1..(want.len() + batch.len()) as u64 + 1);
+        assert_eq!(aof.durable_id(), ids.end);
+        want.extend(batch);
+    }
+    aof.close().unwrap();
+    let found: Vec<_> = records(&env, Path::new("aof")).into_iter().map(|(_, _, bytes)| bytes).collect();
+    assert!(found == want);
+}
+
+#[test]
 fn batched_syncs_once_for_so_many_records() {
     let dir = tempfile::tempdir().unwrap();
     let (aof, _) = Aof::open(StdEnv, dir.path(), config(FlushStrategy::Batched(100))).unwrap();
