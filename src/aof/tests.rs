@@ -844,7 +844,8 @@ fn threads_share_syncs_and_every_acknowledged_record_is_there() {
 #[test]
 fn appends_share_writes_and_small_parts_do_too() {
     let dir = tempfile::tempdir().unwrap();
-    let (log, _) = Log::open(StdEnv, dir.path(), LogOptions::default(), &mut |_| Ok(())).unwrap();
+    let options = LogOptions { ids_contiguous: true, ..LogOptions::default() };
+    let (log, _) = Log::open(StdEnv, dir.path(), options, &mut |_| Ok(())).unwrap();
     let append = |parts: &[&[u8]]| {
         let append = Append { kind: FrameKind::Data, count: 1, first_id: None, tag: 0, parts };
         log.append(&append).unwrap().end

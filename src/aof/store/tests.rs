@@ -124,8 +124,7 @@ fn batches_of_any_size_come_back_as_they_were() {
         [&[5, 0, 700], &[9_000, 1, 40_000], &[2_000; 150], &[100_000, 300_000], &[10, 64 << 10, 20, 200_000, 3]];
     let mut want = Vec::new();
     for lengths in batches {
-        let batch: Vec<Vec<u8>> =
-            lengths.iter().enumerate().map(|(at, length)| vec![at as u8 + 1; *length]).collect();
+        let batch: Vec<Vec<u8>> = lengths.iter().enumerate().map(|(at, length)| vec![at as u8 + 1; *length]).collect();
         let ids = aof.append_batch_sync(&batch).unwrap();
         assert_eq!(ids, want.len() as u64 + 1..(want.len() + batch.len()) as u64 + 1);
         assert_eq!(aof.durable_id(), ids.end);
