@@ -22,12 +22,22 @@ pub(super) fn histogram() -> Histogram<u64> {
 #[derive(Default)]
 pub(super) struct Progress {
     done: AtomicU64,
+    retries: AtomicU64,
     stop: AtomicBool,
 }
 
 impl Progress {
     pub(super) fn done(&self) -> u64 {
         self.done.load(Ordering::Relaxed)
+    }
+
+    /// Notes an operation that has to be done again.
+    pub(super) fn retry(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn retries(&self) -> u64 {
+        self.retries.load(Ordering::Relaxed)
     }
 
     /// Asks every thread to end.

@@ -171,6 +171,7 @@ impl<'a> Bench<'a> {
         let elapsed = end.saturating_duration_since(start);
         let sample = workload.entries_per_sample(self.options.batch);
         let mut row = Row::new(workload, sample, &outcomes, elapsed, cpu);
+        row.retries = workload.is_transactional().then(|| job.progress.retries());
         row.writer_ops_per_second = beside.map(|writer| writer.operations as f64 / row.seconds);
         Ok(row)
     }

@@ -20,6 +20,8 @@ Workloads (in the given order; each fill starts from an empty database):
   readseq           scans forwards
   readreverse       scans backwards
   readwhilewriting  reads random keys while one more thread overwrites
+  txn               reads and overwrites two random keys in an optimistic transaction, again if it conflicts
+  txnlocked         the same in a pessimistic one, again if it deadlocks
 
 A fill writes --num keys altogether, however many threads share the work; other workloads do --reads operations.
 Values are half compressible. Every answer is checked; a wrong one ends the run with an error.

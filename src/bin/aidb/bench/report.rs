@@ -30,6 +30,9 @@ pub(super) struct Row {
     /// In readwhilewriting, what the writing thread did beside.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub writer_ops_per_second: Option<f64>,
+    /// In the workloads of transactions, how many had to be run again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u64>,
 }
 
 impl Row {
@@ -64,6 +67,7 @@ impl Row {
             write_amplification: None,
             space_amplification: None,
             writer_ops_per_second: None,
+            retries: None,
         }
     }
 }
@@ -133,6 +137,9 @@ pub(super) fn line(row: &Row) -> String {
     );
     if row.operations_per_sample > 1 {
         line += &format!("  (latency of {} entries)", row.operations_per_sample);
+    }
+    if let Some(retries) = row.retries {
+        line += &format!("  ({retries} run again)");
     }
     if let Some(writes) = row.writer_ops_per_second {
         line += &format!("  (beside {writes:.0} writes/s)");

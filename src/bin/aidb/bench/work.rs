@@ -4,7 +4,7 @@ use super::data::{Key, Ledger, Random, Values, number_of};
 use super::meter::{Meter, Outcome, Progress};
 use super::options::Options;
 use super::workload::Workload;
-use aidb::{Cursor, DB, Durability, WriteBatch, WriteOptions};
+use aidb::{Cursor, DB, Durability, TransactionOptions, WriteBatch, WriteOptions};
 use std::ops::Range;
 
 /// What the threads of a workload share.
@@ -16,6 +16,18 @@ pub(super) struct Job<'a> {
     /// What this workload's writes are marked with; 0 if it only reads.
     pub generation: u8,
     pub progress: &'a Progress,
+}
+
+/// Why a transaction was not committed.
+enum Failure {
+    Again,
+    Wrong(String),
+}
+
+impl From<aidb::Error> for Failure {
+    fn from(error: aidb::Error) -> Failure {
+        if error.is_retryable() { Failure::Again } else { Failure::Wrong(text(error)) }
+    }
 }
 
 fn text(error: aidb::Error) -> String {
@@ -36,6 +48,9 @@ impl Job<'_> {
             Workload::ReadRandom | Workload::ReadWhileWriting => self.read(meter, self.numbers(draw, range)),
             Workload::ReadMissing => self.read_missing(meter, self.numbers(draw, range)),
             Workload::SeekRandom => self.seek(meter, self.numbers(draw, range)),
+            Workload::Txn | Workload::TxnLocked => {
+                self.transact(meter, draw, range.end - range.start, workload == Workload::TxnLocked)
+            }
             Workload::ReadSeq => self.scan(meter, range.end - range.start),
             Workload::ReadReverse => self.scan_back(meter, range.end - range.start),
         }
@@ -108,6 +123,51 @@ impl Job<'_> {
             start = end;
         }
         Ok(meter.finish())
+    }
+
+    /// Reads and overwrites two keys in each of `count` transactions.
+    fn transact(
+        &self,
+        mut meter: Meter<'_>,
+        mut draw: Random,
+        count: u64,
+        pessimistic: bool,
+    ) -> Result<Outcome, String> {
+        let options = TransactionOptions { pessimistic, ..TransactionOptions::default() };
+        let mut key = Key::new(self.options.key_bytes);
+        for _ in 0..count {
+            let first = draw.below(self.options.num);
+            let second = (first + 1 + draw.below((self.options.num - 1).max(1))) % self.options.num;
+            loop {
+                match self.transact_once(&mut key, [first, second], options) {
+                    Ok(()) => break,
+                    Err(Failure::Again) => self.progress.retry(),
+                    Err(Failure::Wrong(message)) => return Err(message),
+                }
+            }
+            if !meter.tick(1, 4 * self.entry_bytes()) {
+                break;
+            }
+        }
+        Ok(meter.finish())
+    }
+
+    fn transact_once(&self, key: &mut Key, numbers: [u64; 2], options: TransactionOptions) -> Result<(), Failure> {
+        let mut value = Vec::new();
+        // What each key has to be at least: looked at before the transaction is.
+        let before = numbers.map(|number| self.ledger.get(number));
+        let mut transaction = self.db.transaction(options);
+        for (number, before) in numbers.into_iter().zip(before) {
+            let found = transaction.get_for_update(key.set(number))?;
+            self.check(number, before, found.as_deref()).map_err(Failure::Wrong)?;
+            self.values.write(number, self.generation, &mut value);
+            transaction.put(key.set(number), &value)?;
+        }
+        transaction.commit()?;
+        for number in numbers {
+            self.ledger.set(number, self.generation);
+        }
+        Ok(())
     }
 
     fn delete(&self, mut meter: Meter<'_>, numbers: impl Iterator<Item = u64>) -> Result<Outcome, String> {

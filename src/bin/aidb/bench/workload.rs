@@ -18,6 +18,8 @@ pub(crate) enum Workload {
     ReadSeq,
     ReadReverse,
     ReadWhileWriting,
+    Txn,
+    TxnLocked,
 }
 
 impl Workload {
@@ -48,7 +50,13 @@ impl Workload {
 
     /// True if the workload changes the database.
     pub(crate) fn writes(self) -> bool {
-        self.is_fill() || matches!(self, Workload::Overwrite | Workload::DeleteRandom | Workload::ReadWhileWriting)
+        let rewrites = matches!(self, Workload::Overwrite | Workload::DeleteRandom | Workload::ReadWhileWriting);
+        self.is_fill() || self.is_transactional() || rewrites
+    }
+
+    /// True if it runs transactions, which may have to be run again.
+    pub(crate) fn is_transactional(self) -> bool {
+        matches!(self, Workload::Txn | Workload::TxnLocked)
     }
 
     /// How many operations it does when `num` keys and `reads` reads are asked for.
