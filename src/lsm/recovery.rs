@@ -206,7 +206,7 @@ impl<'a> Found<'a> {
     }
 
     /// Removes tables and MANIFESTs that the new MANIFEST does not name. What fails is left for the next open.
-    fn remove_orphans<E: Env>(&self, env: &E, live: &BTreeSet<u64>, manifest_no: u64) {
+    pub(super) fn remove_orphans<E: Env>(&self, env: &E, live: &BTreeSet<u64>, manifest_no: u64) {
         for kind in &self.kinds {
             let path = match *kind {
                 FileKind::Table(number) if !live.contains(&number) => table_path(self.dir, number),

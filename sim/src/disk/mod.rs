@@ -273,7 +273,11 @@ impl Disk for SimDisk {
             missing.push(ancestor);
         }
         for dir in missing.into_iter().rev() {
-            self.change(Event::MakeDir, (dir, None), true, |disk| disk.make_dir(dir))?;
+            match self.change(Event::MakeDir, (dir, None), true, |disk| disk.make_dir(dir)) {
+                // Another thread was faster.
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
             if let Err(error) = self.sync_dir(dir.parent().unwrap_or(Path::new("/"))) {
                 self.change(Event::Remove, (dir, None), false, |disk| disk.remove_dir(dir))?;
                 return Err(error);

@@ -85,8 +85,12 @@ impl<E: Env> Engine<E> {
 impl<E: Env> Core<E> {
     fn fill_checkpoint(&self, fresh: &Fresh<'_, E>) -> Result<CheckpointReport> {
         let moment = self.moment()?;
+        if self.env.planted("checkpoint_current_first") {
+            fresh.finish(moment.next_file, &moment.as_edit())?;
+            return self.link_tables(&moment, fresh);
+        }
         let mut report = self.link_tables(&moment, fresh)?;
-        if moment.has_records() {
+        if moment.has_records() && !self.env.planted("checkpoint_without_log") {
             fresh.write_log(self.options.wal_segment_bytes, |take| {
                 moment.records(&mut |frame| {
                     report.records += 1;
@@ -96,6 +100,7 @@ impl<E: Env> Core<E> {
             })?;
         }
         fresh.finish(moment.next_file, &moment.as_edit())?;
+        self.env.reached("lsm.checkpoint");
         Ok(report)
     }
 
@@ -106,7 +111,10 @@ impl<E: Env> Core<E> {
             let info = table.info();
             let shared =
                 link_or_copy(&self.env, table.path(), &table_path(fresh.dir(), info.file_no), info.file_bytes)?;
-            report.copied += u64::from(shared == Shared::Copied);
+            if shared == Shared::Copied {
+                self.env.reached("lsm.checkpoint_copied");
+                report.copied += 1;
+            }
             report.tables += 1;
             report.bytes += info.file_bytes;
         }

@@ -140,6 +140,7 @@ impl<E: Env> Engine<E> {
             looking: Mutex::<E, _>::new(()),
             env,
         };
+        inner.env.reached("lsm.read_only");
         Ok(ReadOnly { inner: Arc::new(inner), keyspace: DEFAULT_KEYSPACE })
     }
 }
@@ -346,6 +347,7 @@ impl<E: Env> Look<'_, E> {
             if before == self.in_force() && *error.kind() != ErrorKind::NotFound {
                 return Err(error);
             }
+            self.env.reached("lsm.read_only_retry");
             last = Some(error);
             self.env.sleep(pause);
             pause = (2 * pause).min(PAUSE_MAX);
@@ -373,8 +375,14 @@ impl<E: Env> Look<'_, E> {
             let version = found.open_tables(self.env, self.options, self.cache, &tree.tables, &known)?;
             versions.insert(*keyspace, version);
         }
+        if self.env.planted("read_only_removes_orphans") {
+            let live = durable.trees.values().flat_map(|tree| tree.tables.keys().copied()).collect();
+            found.remove_orphans(self.env, &live, read_current(self.env, self.dir)?);
+        }
         let mut replayed = Replayed::new(self.env, &durable);
-        self.replay(&durable, &mut replayed)?;
+        if !self.env.planted("read_only_without_log") {
+            self.replay(&durable, &mut replayed)?;
+        }
         let trees = replayed.join(self.env, std::mem::take(&mut durable.trees), versions, self.options);
         let trees = trees.into_iter().map(|(keyspace, state)| (keyspace, state.tree)).collect();
         Ok(Seen { trees, seq: replayed.last_seq })

@@ -110,6 +110,12 @@ pub enum Op {
     },
     /// Checks the structure.
     Verify,
+    /// Makes a checkpoint, which is judged at the next opening.
+    Checkpoint,
+    /// Makes a backup, which is judged at the next opening.
+    Backup,
+    /// Reads everything through a read-only view of the directory.
+    Look,
     /// Does nothing for a while.
     Sleep {
         /// In microseconds.

@@ -7,6 +7,7 @@ use super::case::{Op, Scan, Write};
 use super::shared::Shared;
 use super::twin::Opened;
 use super::value::{KeyId, Stamp, StepId, encode};
+use super::{copies, look};
 use crate::SimEnv;
 use crate::check::history::{Promise, Sight};
 use crate::profile::walk::{Walker, bounds};
@@ -65,6 +66,9 @@ impl Client {
                 self.safe_point(id, "persist", durability, |engine| engine.persist(durability));
             }
             Op::Verify => self.shared.verify(&self.opened.engine, &format!("in step {id}")),
+            Op::Checkpoint => copies::checkpoint(&self.opened.engine, &self.shared, id),
+            Op::Backup => copies::backup(&self.env, &self.opened.engine, &self.shared, id),
+            Op::Look => look::look(&self.env, &self.shared, id),
             Op::Sleep { us } => self.env.sleep(Duration::from_micros((*us).into())),
         }
     }

@@ -4,8 +4,9 @@
 //! goes deeper than an even mix of everything.
 
 use super::case::{End, EngineOptions, Level, Op, Scan, Step, Walk, Workload, Write};
-use super::value::{KeyId, KeyShape, VALUE_BYTES_MIN};
+use super::value::{KeyId, KeyShape, StepId, VALUE_BYTES_MIN};
 use crate::chooser::Salted;
+use crate::profile::steps::Work;
 
 /// How large the generated workloads are.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +56,29 @@ pub(super) fn workload(seed: u64, size: Size) -> Workload {
         steps.push(Step::Client { id: id as u32, client: client as u8, op });
     }
     Workload { options, key_shape, keys: keys as KeyId, steps }
+}
+
+/// Adds a few checkpoints, backups and read-only views to half of the workloads, and many of one kind to some.
+pub(super) fn make_copies(workload: &mut Workload, seed: u64) {
+    let mut random = Salted::new(seed ^ 0x636f_7069_6573);
+    let clients = workload.clients();
+    if clients == 0 || random.below(2) != 0 {
+        return;
+    }
+    let ids = workload.steps.iter().map(|step| match step {
+        Step::Client { id, .. } => *id + 1,
+        Step::Reopen(_) => 0,
+    });
+    let first = ids.max().unwrap_or(0);
+    let kinds = [Op::Checkpoint, Op::Backup, Op::Look];
+    let one = (random.below(4) == 0).then(|| random.below(3));
+    let more = if one.is_some() { 8 + random.below(16) } else { random.below(6) };
+    for id in first..=first + more as StepId {
+        let at = random.below(workload.steps.len() as u64 + 1) as usize;
+        let client = random.below(clients.into()) as u8;
+        let op = kinds[one.unwrap_or_else(|| random.below(3)) as usize].clone();
+        workload.steps.insert(at, Step::Client { id, client, op });
+    }
 }
 
 fn newer_options(random: &mut Salted) -> EngineOptions {

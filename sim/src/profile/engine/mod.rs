@@ -10,12 +10,15 @@
 //! | `value.rs` | keys and self-describing values |
 //! | `process.rs` | one incarnation |
 //! | `client.rs` | one client |
+//! | `copies.rs`, `look.rs` | checkpoints and backups; reading beside the writer |
 //! | `meta.rs` | one log under many options |
 //! | `shared.rs` | what outlives an incarnation, beside what all profiles keep |
 
 pub mod case;
 mod client;
+mod copies;
 pub(super) mod generate;
+mod look;
 pub mod meta;
 mod process;
 mod shared;
@@ -37,6 +40,7 @@ pub fn case(seed: u64, planted: &BTreeSet<String>) -> Case {
     let mut world = world(seed, planted);
     let mut workload = generate::workload(seed, Size { steps_max: 120 });
     focus(seed, &mut world, &mut workload);
+    generate::make_copies(&mut workload, seed);
     Case::new(world, Workload::Engine(workload))
 }
 

@@ -3,6 +3,7 @@
 //! [`serve_once`] is one opening by a process, [`finish`] that of the last and calm one. Both run in fibers.
 
 use super::client::Client;
+use super::copies;
 use super::meta;
 use super::shared::Shared;
 use super::twin::Opened;
@@ -66,6 +67,10 @@ fn open(env: &SimEnv, shared: &Shared) -> Option<Opened> {
 /// Reads everything, lets the oracle judge it, and starts a new history from it. Returns false if it could not be read.
 fn establish(env: &SimEnv, shared: &Shared, opened: &Opened) -> bool {
     let Some(content) = read_all(env, shared, opened) else { return false };
+    copies::judge(env, shared);
+    if shared.failed() {
+        return false;
+    }
     let visible = opened.engine.visible_seq().0;
     shared.with(|state| meta::note(state, || format!("opened at {visible} with {content:?}")));
     shared.established(content, visible, |_, _| Ok(()))
@@ -79,7 +84,7 @@ fn read_all(env: &SimEnv, shared: &Shared, opened: &Opened) -> Option<Content> {
 }
 
 /// Reads the default keyspace, and its twin, which every commit wrote to as well.
-fn read_keyspaces(shared: &Shared, opened: &Opened, backward: bool) -> aidb::Result<Option<Content>> {
+pub(super) fn read_keyspaces(shared: &Shared, opened: &Opened, backward: bool) -> aidb::Result<Option<Content>> {
     let content = shared.read_once(opened.engine.iter(), backward)?;
     if let (Some(content), Some(twin)) = (&content, &opened.twin) {
         let Some(other) = shared.read_once(twin.iter(), !backward)? else { return Ok(None) };

@@ -1,6 +1,7 @@
 //! What the engine's runs keep beside what those of all databases do.
 
 use super::Subject;
+use super::copies::Copy;
 use crate::profile::database::Kept;
 use crate::profile::shared;
 
@@ -14,6 +15,12 @@ pub(super) type State = shared::State<Subject>;
 pub(super) struct Own {
     /// What every database keeps.
     pub(super) kept: Kept,
+    /// Checkpoints and backups that were not judged yet.
+    pub(super) copies: Vec<Copy>,
+    /// Whether a backup was ever begun.
+    pub(super) backups: bool,
+    /// Backups before this one may have been removed.
+    pub(super) purged: Option<u64>,
     /// What the clients were told, if somebody compares it with another run.
     pub(super) answers: Option<Vec<String>>,
 }

@@ -7,8 +7,9 @@ use super::case::EngineOptions;
 use super::value::StepId;
 use crate::SimEnv;
 use crate::profile::database::DIR;
-use aidb::lsm::{DbIterator, Engine, Keyspace, KeyspaceOptions, Snapshot, Value, WriteBatch};
+use aidb::lsm::{DbIterator, Engine, Keyspace, KeyspaceOptions, Options, Snapshot, Value, WriteBatch};
 use std::ops::Bound;
+use std::path::Path;
 
 /// What a process has open.
 #[derive(Clone)]
@@ -19,7 +20,12 @@ pub(super) struct Opened {
 
 impl Opened {
     pub(super) fn open(env: &SimEnv, options: &EngineOptions) -> aidb::Result<Opened> {
-        let engine = Engine::open_in(env.clone(), DIR, options.options())?;
+        Opened::open_at(env, options, Path::new(DIR), true)
+    }
+
+    /// Opens what lies in `dir`, or makes it if `create`.
+    pub(super) fn open_at(env: &SimEnv, options: &EngineOptions, dir: &Path, create: bool) -> aidb::Result<Opened> {
+        let engine = Engine::open_in(env.clone(), dir, Options { create_if_missing: create, ..options.options() })?;
         let twin = match options.twin_memtable_bytes {
             0 => None,
             bytes => {

@@ -19,6 +19,7 @@ use crate::lsm::state::Core;
 use crate::lsm::table::Table;
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What [`Engine::backup`] made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,6 +102,10 @@ impl<E: Env> Core<E> {
         let number = number.ok_or_else(|| Error::invalid_argument("numbers of backups are used up"))?;
         let moment = self.moment()?;
         let mut report = BackupReport { number, seq: moment.seq, ..BackupReport::default() };
+        if self.env.planted("backup_manifest_first") {
+            let tables = self.checksums(&moment)?;
+            self.write_manifest(store, number, &moment, None, tables)?;
+        }
         let tables = self.backup_tables(store, &moment, &mut report)?;
         let log = match moment.has_records() {
             true => Some(self.backup_log(store, &moment, number)?),
@@ -111,15 +116,43 @@ impl<E: Env> Core<E> {
             report.bytes += log.bytes;
             report.bytes_new += log.bytes;
         }
-        store.sync_dir(&store.tables_dir())?;
+        if !self.env.planted("backup_table_not_synced") {
+            store.sync_dir(&store.tables_dir())?;
+        }
         store.sync_dir(&store.logs_dir())?;
-        let (seq, manifest_no) = (moment.seq, moment.next_file);
-        let manifest = Manifest { created: self.env.wall().0, seq, log, tables, manifest_no, state: moment.as_edit() };
+        self.write_manifest(store, number, &moment, log, tables)?;
+        self.env.reached("lsm.backup");
+        if report.tables_new < report.tables {
+            self.env.reached("lsm.backup_shared");
+        }
+        Ok(report)
+    }
+
+    fn write_manifest(
+        &self,
+        store: &Store<'_, E>,
+        number: u64,
+        moment: &Moment<E>,
+        log: Option<LogFile>,
+        tables: Vec<TableFile>,
+    ) -> Result<()> {
+        let (created, seq, manifest_no) = (self.env.wall().0, moment.seq, moment.next_file);
+        let manifest = Manifest { created, seq, log, tables, manifest_no, state: moment.as_edit() };
         let path = store.manifest_path(number);
         let bytes = manifest.encode(number);
         assert_eq!(Manifest::decode(&bytes, number).as_ref(), Ok(&manifest), "a manifest reads as it was written");
-        write_file_atomic(self.env.disk(), &path, &bytes).map_err(|error| Error::io("write", &path, error))?;
-        Ok(report)
+        write_file_atomic(self.env.disk(), &path, &bytes).map_err(|error| Error::io("write", &path, error))
+    }
+
+    /// What `backup_manifest_first` names before it is there.
+    fn checksums(&self, moment: &Moment<E>) -> Result<Vec<TableFile>> {
+        let file = |table: &Arc<Table<E>>| {
+            let (file_no, bytes) = (table.info().file_no, table.info().file_bytes);
+            Ok(TableFile { file_no, bytes, crc: checksum(&self.env, table.path(), bytes)? })
+        };
+        let mut tables: Vec<TableFile> = moment.tables().map(file).collect::<Result<_>>()?;
+        tables.sort_unstable();
+        Ok(tables)
     }
 
     /// Sees to it that `store` has every table.

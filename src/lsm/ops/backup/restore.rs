@@ -91,6 +91,7 @@ pub fn restore_in<E: Env>(
             report.records = log.records;
         }
         fresh.finish(manifest.manifest_no, &manifest.state)?;
+        env.reached("lsm.restore");
         Ok(report)
     })
 }
