@@ -33,11 +33,19 @@ fn planted_bugs_are_found_by_every_checker() {
     let found = campaign::mutants(&Campaign::default(), Profile::Txn, &[], 2_000, &|_| {});
     let missed: Vec<_> = found.iter().filter(|mutant| mutant.found.is_none()).map(|mutant| mutant.name).collect();
     assert!(missed.is_empty(), "not found in 2,000 seeds: {missed:?}");
-    let planted = ["txn_validation_skipped".to_owned()].into();
-    let campaign = Campaign { planted, failures_max: 300, ..Campaign::default() };
-    let totals = campaign::swarm(&campaign, Profile::Txn, 0..1_000, &mut |_| {});
-    for kind in ["bank", "not-serial", "cycle"] {
-        let tripped = |case: &aidb_sim::case::Case| case.violation.as_ref().is_some_and(|is| is.kind == kind);
-        assert!(totals.failures.iter().any(tripped), "nothing trips '{kind}'");
+    // Each checker by itself.
+    for (bug, kinds) in [
+        ("txn_validation_skipped", ["bank", "not-serial", "cycle"].as_slice()),
+        ("txn_lock_not_taken", &["two-holders"]),
+        ("txn_deadlock_unseen", &["deadlock-missed"]),
+        ("txn_rollback_keeps_lock", &["lock-left"]),
+        ("txn_lock_released_early", &["conflict-without-cause"]),
+    ] {
+        let campaign = Campaign { planted: [bug.to_owned()].into(), failures_max: 100, ..Campaign::default() };
+        let totals = campaign::swarm(&campaign, Profile::Txn, 0..600, &mut |_| {});
+        for kind in kinds {
+            let tripped = |case: &aidb_sim::case::Case| case.violation.as_ref().is_some_and(|is| is.kind == *kind);
+            assert!(totals.failures.iter().any(tripped), "{bug} does not trip '{kind}'");
+        }
     }
 }

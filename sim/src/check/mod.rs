@@ -26,6 +26,7 @@
 //! | bank | `bank.rs` | `bank` |
 //! | serial replay | `serial.rs` | `not-serial` |
 //! | dependency cycles | `cycles.rs` | `cycle` |
+//! | locks | `locks.rs`, `profile/txn/process.rs` | `two-holders`, `refused-lock`, `deadlock-missed`, `lock-left` |
 //! | own writes, conflicts | `profile/txn/attempt.rs` | `own-write`, `conflict-without-cause` |
 //!
 //! Quiescence, errors and asserts are common to all.
@@ -38,6 +39,7 @@ pub mod durability;
 pub mod errors;
 pub mod evidence;
 pub mod history;
+pub mod locks;
 pub mod model;
 pub mod quiescence;
 pub mod scrub;
@@ -57,6 +59,7 @@ pub fn checker(kind: &str) -> &'static str {
         "bank" => "bank",
         "not-serial" => "serial replay",
         "cycle" => "dependency cycles",
+        "two-holders" | "refused-lock" | "deadlock-missed" | "lock-left" => "locks",
         "own-write" | "conflict-without-cause" => "transaction's client",
         "scrub" => "structure scrub",
         "error-without-cause" | "unavailable" => "errors",

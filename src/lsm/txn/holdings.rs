@@ -126,7 +126,9 @@ impl<E: Env> Holdings<E> {
                 None => {
                     self.held.remove(&key);
                     self.bytes -= key.key.len() + LOCK_BYTES;
-                    self.table.unlock(self.number, &key, None);
+                    if !self.table.env.planted("txn_rollback_keeps_lock") {
+                        self.table.unlock(self.number, &key, None);
+                    }
                 }
             }
         }

@@ -101,7 +101,7 @@ type Stripe<E> = BTreeMap<Arc<LockKey>, Lock<E>>;
 
 /// The locks of an engine.
 pub(in crate::lsm) struct LockTable<E: Env> {
-    env: E,
+    pub(super) env: E,
     stripes: Vec<Mutex<E, Stripe<E>>>,
     /// The lock that each transaction waits for, or has waited for.
     waiting: Mutex<E, BTreeMap<u64, Arc<LockKey>>>,

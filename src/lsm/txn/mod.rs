@@ -82,6 +82,10 @@ pub const TXN_PLANTED_BUGS: &[(&str, &str)] = &[
         "an iterator that has come to its end has not looked at the gap behind the last entry",
     ),
     ("txn_ranges_unchecked", "what an iterator has passed may be changed by another"),
+    (
+        "txn_rollback_keeps_lock",
+        "a lock taken after a savepoint is nobody's when the transaction returns to it, and never free",
+    ),
     ("txn_tables_unchecked", "what was flushed since the transaction began is not looked at"),
     ("txn_upgrade_ignores_readers", "a shared lock becomes exclusive although others hold it shared"),
     ("txn_validation_skipped", "a transaction commits whatever others have written since it began"),

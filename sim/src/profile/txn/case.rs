@@ -10,6 +10,29 @@ pub fn is_account(key: KeyId) -> bool {
     !key.is_multiple_of(3)
 }
 
+/// How a transaction deals with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Manner {
+    /// It is checked when it commits.
+    Optimistic,
+    /// It locks what it writes, and what it reads to write it.
+    Pessimistic {
+        /// How long it waits for a lock, in microseconds.
+        timeout_us: u32,
+    },
+}
+
+/// How a key is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Lock {
+    /// Without a lock.
+    None,
+    /// So that others do not change it, if the transaction is pessimistic.
+    Share,
+    /// So that others do neither change it nor lock it, if the transaction is pessimistic.
+    Update,
+}
+
 /// What a transaction does, one after the other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Act {
@@ -17,6 +40,8 @@ pub enum Act {
     Get {
         /// Which.
         key: KeyId,
+        /// With which lock.
+        lock: Lock,
     },
     /// Reads a range, or a part of it.
     Scan(Scan),
@@ -89,6 +114,8 @@ pub enum Close {
 pub enum Op {
     /// A transaction.
     Transaction {
+        /// Whether it locks.
+        manner: Manner,
         /// What it does.
         acts: Vec<Act>,
         /// How it ends.
@@ -206,6 +233,7 @@ fn simplify(step: &mut Step) {
             *tries = 0;
             for act in acts {
                 match act {
+                    Act::Get { lock, .. } => *lock = Lock::None,
                     Act::Put { bytes, .. } => *bytes = VALUE_BYTES_MIN,
                     Act::Scan(scan) => {
                         (scan.pause_us, scan.prefix, scan.limit, scan.walk) = (0, None, u16::MAX, Walk::Forward);

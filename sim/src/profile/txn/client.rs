@@ -2,7 +2,7 @@
 
 use super::Shared;
 use super::attempt::{Attempt, Over, promise, whole};
-use super::case::{Act, Close, Op, is_account};
+use super::case::{Act, Close, Manner, Op, is_account};
 use super::opened::Opened;
 use crate::SimEnv;
 use crate::check::history::Promise;
@@ -30,7 +30,7 @@ impl Client {
 
     fn step(&self, id: StepId, op: &Op) {
         match op {
-            Op::Transaction { acts, close, tries } => self.transaction(id, acts, *close, *tries),
+            Op::Transaction { manner, acts, close, tries } => self.transaction((id, *manner), acts, *close, *tries),
             Op::Write { writes, level } => self.write(id, writes, *level),
             Op::Audit { back } => self.audit(id, *back),
             Op::Flush => self.safe_point(id, "flush", Promise::Power, || self.opened.engine.flush()),
@@ -46,21 +46,20 @@ impl Client {
         }
     }
 
-    fn transaction(&self, id: StepId, acts: &[Act], close: Close, tries: u8) {
+    fn transaction(&self, of: (StepId, Manner), acts: &[Act], close: Close, tries: u8) {
         let mut written = 0;
         for _ in 0..=tries {
-            let mut attempt = Attempt::begin(&self.env, &self.opened, &self.shared, id, &mut written);
+            let mut attempt = Attempt::begin(&self.env, &self.opened, &self.shared, of, &mut written);
             let done = acts.iter().try_for_each(|act| attempt.act(act));
             if self.shared.failed() {
                 return;
             }
             let done = done.and_then(|()| match close {
                 Close::Commit(level) => attempt.commit(level),
-                Close::RollBack => {
-                    attempt.roll_back_all();
+                Close::RollBack | Close::Drop => {
+                    attempt.undo(close == Close::RollBack);
                     Ok(())
                 }
-                Close::Drop => Ok(()),
             });
             if !matches!(done, Err(Over::Conflict)) {
                 return;

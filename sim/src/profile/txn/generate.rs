@@ -1,6 +1,6 @@
 //! From a seed to a workload: few keys and many clients, so that transactions meet.
 
-use super::case::{Act, Close, Op, Step, Workload};
+use super::case::{Act, Close, Lock, Manner, Op, Step, Workload};
 use crate::chooser::Salted;
 use crate::profile::engine::case::{End, Level, Scan, Walk, Write};
 use crate::profile::engine::generate::options;
@@ -20,6 +20,8 @@ struct Mix {
     bytes_max: u64,
     tries_max: u64,
     commit_percent: u64,
+    pessimistic_percent: u64,
+    timeout_us: u32,
 }
 
 /// Builds the workload of `seed`, with `steps_max` steps at most.
@@ -69,19 +71,25 @@ fn mix(random: &mut Salted, keys: u64) -> Mix {
         bytes_max: [20, 120, 600, 2_000][random.below(4) as usize],
         tries_max: [1, 3, 6][random.below(3) as usize],
         commit_percent: [70, 90, 100][random.below(3) as usize],
+        pessimistic_percent: [0, 30, 50, 100, 100][random.below(5) as usize],
+        timeout_us: [0, 200, 20_000, 1_000_000, 1_000_000][random.below(5) as usize],
     }
 }
 
 fn op(random: &mut Salted, mix: &Mix) -> Op {
     match random.weighted(&mix.ops) {
         0 => {
-            let acts = (0..1 + random.below(mix.acts_max)).map(|_| act(random, mix)).collect();
+            let acts = (0..1 + random.below(mix.acts_max)).flat_map(|_| act(random, mix)).collect();
             let close = match random.below(100) {
                 draw if draw < mix.commit_percent => Close::Commit(level(random, mix)),
                 draw if draw % 2 == 0 => Close::RollBack,
                 _ => Close::Drop,
             };
-            Op::Transaction { acts, close, tries: random.below(mix.tries_max) as u8 }
+            let manner = match random.below(100) < mix.pessimistic_percent {
+                true => Manner::Pessimistic { timeout_us: mix.timeout_us },
+                false => Manner::Optimistic,
+            };
+            Op::Transaction { manner, acts, close, tries: random.below(mix.tries_max) as u8 }
         }
         1 => {
             let writes = (0..1 + random.below(4)).map(|_| {
@@ -98,13 +106,25 @@ fn op(random: &mut Salted, mix: &Mix) -> Op {
     }
 }
 
-fn act(random: &mut Salted, mix: &Mix) -> Act {
+/// Draws an act, or some that belong together.
+fn act(random: &mut Salted, mix: &Mix) -> Vec<Act> {
     let key = |random: &mut Salted| random.below(mix.keys) as KeyId;
-    match random.weighted(&mix.acts) {
-        0 => Act::Get { key: key(random) },
+    let plain = |random: &mut Salted| 3 * (random.below(mix.keys / 3) as KeyId);
+    let sleep = |random: &mut Salted| Act::Sleep { us: 1 << random.below(12) };
+    let one = match random.weighted(&mix.acts) {
+        0 if random.below(4) == 0 => {
+            // What was read with others is written: they wait for each other, or one is upgraded.
+            let key = plain(random);
+            let (read, write) = (Act::Get { key, lock: Lock::Share }, Act::Put { key, bytes: bytes(random, mix) });
+            return vec![read, sleep(random), write];
+        }
+        0 => {
+            let lock = [Lock::None, Lock::Share, Lock::Update][random.below(3) as usize];
+            Act::Get { key: key(random), lock }
+        }
         1 => Act::Scan(scan(random, mix)),
-        2 => Act::Put { key: 3 * (key(random) / 3), bytes: bytes(random, mix) },
-        3 => Act::Delete { key: 3 * (key(random) / 3) },
+        2 => Act::Put { key: plain(random), bytes: bytes(random, mix) },
+        3 => Act::Delete { key: plain(random) },
         4 => Act::Move { from: account(random, mix), to: account(random, mix), amount: 1 + random.below(3) as u8 },
         5 => {
             let (a, b) = (key(random), key(random));
@@ -114,8 +134,9 @@ fn act(random: &mut Salted, mix: &Mix) -> Act {
         6 => Act::Settle { key: account(random, mix), back: random.below(2) == 0 },
         7 => Act::Savepoint,
         8 => Act::RollBack { to: random.below(2) as u8 },
-        _ => Act::Sleep { us: 1 << random.below(12) },
-    }
+        _ => sleep(random),
+    };
+    vec![one]
 }
 
 fn account(random: &mut Salted, mix: &Mix) -> KeyId {

@@ -3,7 +3,7 @@
 //! Some keys are accounts: transactions move amounts between them, collect ranges of them, settle one against all others, and
 //! never change the sum. The others are written blindly too, by transactions and by batches outside of them. Whether what was
 //! read and committed is serializable is judged from the outside, in three ways that do not know of each other: the bank's sum,
-//! a replay in commit order, and cycles of dependencies.
+//! a replay in commit order, and cycles of dependencies. Pessimistic transactions are watched at their locks as well.
 //!
 //! | file | holds |
 //! |---|---|
@@ -28,6 +28,7 @@ use super::{Run, Workload, drive, shared as common};
 use crate::case::Case;
 use crate::check::bank::Amounts;
 use crate::check::history::{History, Time};
+use crate::check::locks::Locks;
 use crate::check::txn_history::Txn;
 use crate::{Harness, SimEnv, Violation};
 use std::collections::BTreeSet;
@@ -43,6 +44,11 @@ struct Own {
     kept: Kept,
     /// The transactions since the database was last opened.
     txns: Vec<Txn>,
+    /// Which of the commits since then were of pessimistic transactions.
+    locked: BTreeSet<usize>,
+    locks: Locks,
+    /// Transactions so far, of every opening.
+    begun: u64,
     /// What every value of an account says.
     amounts: Amounts,
 }

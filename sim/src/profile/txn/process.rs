@@ -5,12 +5,14 @@ use super::client::Client;
 use super::opened::Opened;
 use crate::check::durability::Content;
 use crate::check::history::Promise;
+use crate::check::locks::Locks;
 use crate::check::{bank, cycles, serial};
 use crate::profile::database::OWN_STEP;
 use crate::profile::shared::lasting;
 use crate::{SimEnv, Violation};
 use aidb::Error;
-use aidb::lsm::{Durability, WriteBatch, WriteOptions};
+use aidb::lsm::{Durability, TransactionOptions, WriteBatch, WriteOptions};
+use std::time::Duration;
 
 /// Opens the database, serves the clients, lets go; returns whether the process has nothing left to do.
 pub(super) fn serve_once(env: &SimEnv, shared: &Shared) -> bool {
@@ -27,6 +29,7 @@ pub(super) fn serve_once(env: &SimEnv, shared: &Shared) -> bool {
     if shared.failed() {
         return true;
     }
+    nothing_is_locked(shared, &opened);
     let (end, done) = shared.ending();
     shared.leave(opened.engine, end.close || !done);
     if done {
@@ -79,6 +82,8 @@ fn establish(env: &SimEnv, shared: &Shared, opened: &Opened) -> bool {
         let found = content.iter().map(|(key, stamp)| (*key, *stamp));
         bank::check(found, &state.own.amounts).map_err(|message| wrong("bank")(format!("recovered: {message}")))?;
         state.own.txns.clear();
+        state.own.locked.clear();
+        state.own.locks = Locks::default();
         Ok(())
     })
 }
@@ -94,6 +99,27 @@ fn read_all(shared: &Shared, opened: &Opened, backward: bool) -> aidb::Result<Op
         }
     }
     Ok(Some(all))
+}
+
+/// Checks that every key can be locked when all transactions have ended.
+fn nothing_is_locked(shared: &Shared, opened: &Opened) {
+    let options =
+        TransactionOptions { pessimistic: true, lock_timeout: Duration::ZERO, ..TransactionOptions::default() };
+    let mut txn = opened.engine.transaction(options);
+    for key in 0..shared.keys().count() {
+        let bytes = shared.keys().bytes(key);
+        let locked = match opened.of(key) {
+            None => txn.get_for_update(bytes),
+            Some(of) => txn.get_for_update_in(of, bytes),
+        };
+        match locked {
+            Err(error) if error.is_retryable() => {
+                return shared.fail("lock-left", format!("all transactions have ended, and {error}"));
+            }
+            Err(error) => shared.complain(|| "get_for_update at the end".into(), &error),
+            Ok(_) => {}
+        }
+    }
 }
 
 /// Checks that the recovered database still takes a write and numbers it behind all others.
