@@ -6,8 +6,8 @@
 
 use aidb::base::{ErrorKind, Result};
 use aidb::env::{Disk, DiskFile, Env, OpenMode};
-use aidb::lsm::{Durability, Engine, Options, WriteBatch, WriteOptions};
-use aidb_sim::story::{at_each, files, flip, healed, process, told, world};
+use aidb::lsm::{Durability, Engine, KeyspaceOptions, Options, WriteBatch, WriteOptions};
+use aidb_sim::story::{at_each, crash_at_each, files, flip, healed, process, told, world};
 use aidb_sim::{At, Fault, FaultEvent, Harness, Loss, LossMode, SimEnv, run};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -557,4 +557,72 @@ fn a_flipped_bit_anywhere_in_a_synced_record_is_reported() {
             assert!(error.as_ref().is_some_and(|error| error.is_corruption()), "at {offset}: {error:?}");
         });
     }
+}
+
+/// How far the story of a dropped keyspace has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// So many of its keys were acknowledged.
+    Filling(u32),
+    Dropping,
+    Dropped,
+    MadeAgain,
+    WrittenAgain,
+}
+
+const DROPPED_KEYS: u32 = 12;
+
+fn drops_a_keyspace(env: &SimEnv, stage: &RefCell<Stage>) -> Result<()> {
+    let db = open(env)?;
+    let keyspace = db.keyspace("gone", KeyspaceOptions::default())?;
+    db.put("kept", "by the default keyspace")?;
+    for number in 0..DROPPED_KEYS {
+        keyspace.put(format!("key {number:02}"), "x".repeat(100))?;
+        *stage.borrow_mut() = Stage::Filling(number + 1);
+        // Half of it is in a table, half in the log.
+        if number == DROPPED_KEYS / 2 {
+            keyspace.flush()?;
+        }
+    }
+    *stage.borrow_mut() = Stage::Dropping;
+    assert!(db.drop_keyspace("gone")?);
+    *stage.borrow_mut() = Stage::Dropped;
+    let again = db.keyspace("gone", KeyspaceOptions::default())?;
+    *stage.borrow_mut() = Stage::MadeAgain;
+    assert_eq!(again.iter().count(), 0, "a keyspace made again is empty");
+    again.put("new", "value")?;
+    *stage.borrow_mut() = Stage::WrittenAgain;
+    db.close()
+}
+
+/// fjall 5a6db12: what is in the log of a dropped keyspace comes back in none, whenever the process dies.
+#[test]
+fn a_keyspace_is_dropped_whole_or_not_at_all() {
+    crash_at_each(|harness| {
+        let stage = Rc::new(RefCell::new(Stage::Filling(0)));
+        let mine = Rc::clone(&stage);
+        let told = process(harness, move |env| drops_a_keyspace(env, &mine)).1;
+        assert!(told.is_none_or(|told| told.is_ok()), "only a crash ends it");
+        let stage = *stage.borrow();
+        healed(harness, move |env| {
+            let db = open(env)?;
+            let was_there = db.keyspaces() == ["gone"];
+            let keyspace = db.keyspace("gone", KeyspaceOptions::default())?;
+            let keys: Vec<Vec<u8>> =
+                keyspace.iter().map(|entry| entry.map(|entry| entry.key)).collect::<Result<_>>()?;
+            let (old, new) = (keys.iter().filter(|key| key.starts_with(b"key")).count() as u32, keyspace.get("new")?);
+            let is_whole = was_there && old == DROPPED_KEYS && new.is_none();
+            let right = match stage {
+                Stage::Filling(acknowledged) => old >= acknowledged && old <= acknowledged + 1 && new.is_none(),
+                Stage::Dropping => is_whole || (!was_there && keys.is_empty()),
+                Stage::Dropped => keys.is_empty(),
+                Stage::MadeAgain => was_there && old == 0,
+                Stage::WrittenAgain => was_there && old == 0 && new.is_some(),
+            };
+            assert!(right, "at {stage:?} it was there: {was_there}, with {keys:?}");
+            assert!(stage == Stage::Filling(0) || db.get("kept")?.is_some(), "the default keyspace is untouched");
+            assert!(db.validate_integrity()?.is_sound());
+            db.close()
+        });
+    });
 }
