@@ -95,9 +95,8 @@ pub(super) fn backup(env: &SimEnv, engine: &Engine<SimEnv>, shared: &Shared, ste
 
 /// Removes all backups but the newest.
 fn purge(env: &SimEnv, shared: &Shared) {
-    let newest = list_in(env, BACKUPS).ok().and_then(|list| list.backups.last().map(|backup| backup.number));
     // Before, because a crash may strike it.
-    shared.with(|state| state.own.purged = state.own.purged.max(newest));
+    shared.with(|state| state.own.purged = true);
     match purge_in(env, BACKUPS, 1) {
         Err(error) if *error.kind() != ErrorKind::Locked => shared.complain(|| "purging the backups".into(), &error),
         _ => {}
@@ -110,7 +109,7 @@ pub(super) fn judge(env: &SimEnv, shared: &Shared) {
         match copy.kind {
             Kind::Checkpoint => judge_checkpoint(env, shared, &copy),
             Kind::Backup(number) => {
-                if copy.made.is_some() && number >= shared.with(|state| state.own.purged) {
+                if copy.made.is_some() && is_kept(env, shared, number) {
                     judge_backup(env, shared, &copy, number);
                 }
             }
@@ -124,6 +123,13 @@ pub(super) fn judge(env: &SimEnv, shared: &Shared) {
     if shared.with(|state| state.own.backups) {
         look_after_backups(env, shared);
     }
+}
+
+/// Returns false if a purge may have removed the backup, because there is a newer one.
+fn is_kept(env: &SimEnv, shared: &Shared, number: Option<u64>) -> bool {
+    let newer =
+        || list_in(env, BACKUPS).is_ok_and(|list| list.backups.iter().any(|backup| Some(backup.number) > number));
+    !shared.with(|state| state.own.purged) || !newer()
 }
 
 /// Tries `read` until it gives an answer, and adds that to the history.

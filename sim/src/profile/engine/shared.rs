@@ -19,8 +19,8 @@ pub(super) struct Own {
     pub(super) copies: Vec<Copy>,
     /// Whether a backup was ever begun.
     pub(super) backups: bool,
-    /// Backups before this one may have been removed.
-    pub(super) purged: Option<u64>,
+    /// Whether backups before the newest may have been removed.
+    pub(super) purged: bool,
     /// What the clients were told, if somebody compares it with another run.
     pub(super) answers: Option<Vec<String>>,
 }
