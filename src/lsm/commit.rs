@@ -25,7 +25,7 @@ use super::db::CommitInfo;
 use super::options::Durability;
 use super::state::{Core, State, slow_rate};
 use super::tree::{Growing, Position, Tree, TreeState};
-use super::txn::Check;
+use super::txn::{Check, Recent};
 use crate::aof::{Append, FrameKind, Lsn};
 use crate::base::key::{SeqNum, Tag};
 use crate::base::limits::BATCH_BYTES_MAX;
@@ -106,6 +106,7 @@ pub(super) struct Leader<E: Env> {
     /// Keyspaces whose memtable is to be switched.
     pub(super) full: Vec<u32>,
     pub(super) last_seq: SeqNum,
+    pub(super) recent: Recent,
     /// Bytes written since the last sleep while slowed down.
     pub(super) unpaid_bytes: u64,
 }
@@ -210,7 +211,7 @@ impl<E: Env> Core<E> {
     /// Commits a group that begins with `own`.
     fn lead(&self, own: &Commit<E>) -> Result<CommitInfo> {
         let mut leader = self.leader.lock();
-        let check = own.check.as_ref().map_or(Ok(()), |check| check.run(self));
+        let check = own.check.as_ref().map_or(Ok(()), |check| check.run_last(self, &leader.recent));
         if let Err(error) = leader.check(&own.batch).and(check) {
             drop(leader);
             self.step_down();
@@ -219,7 +220,7 @@ impl<E: Env> Core<E> {
         let ready = self.make_room(&mut leader, own.batch.bytes());
         // Taken after waiting for room, when most writers have joined.
         let group = self.gather(&leader, own.batch.bytes());
-        let group = self.admit(own, group);
+        let group = self.admit(&leader, own, group);
         let committed = ready.and_then(|()| self.commit_group(&mut leader, own, &group));
         drop(leader);
         self.step_down();
@@ -257,12 +258,12 @@ impl<E: Env> Core<E> {
     }
 
     /// Returns the part of `group` whose checks hold if it is committed behind `own`, in this order; the others are told.
-    fn admit(&self, own: &Commit<E>, group: Vec<Arc<Waiter<E>>>) -> Vec<Arc<Waiter<E>>> {
+    fn admit(&self, leader: &Leader<E>, own: &Commit<E>, group: Vec<Arc<Waiter<E>>>) -> Vec<Arc<Waiter<E>>> {
         let mut admitted: Vec<Arc<Waiter<E>>> = Vec::with_capacity(group.len());
         for waiter in group {
             let check = waiter.commit.as_ref().and_then(|commit| commit.check.as_ref());
             let holds = check.map_or(Ok(()), |check| {
-                check.run(self)?;
+                check.run_last(self, &leader.recent)?;
                 check
                     .against(self, std::iter::once(&own.batch).chain(admitted.iter().filter_map(|first| first.batch())))
             });
@@ -309,6 +310,11 @@ impl<E: Env> Core<E> {
         assert_eq!(seq.0, before.0 + operations, "every operation of the group has its number");
         leader.last_seq = seq;
         self.visible.store(seq.0, Ordering::Release);
+        if self.checking.load(Ordering::Acquire) == 0 {
+            leader.recent.forget(seq);
+        } else {
+            leader.recent.note(before, batches().flat_map(WriteBatch::iter));
+        }
         leader.unpaid_bytes += bytes;
         self.counters.write_groups.add(1);
         self.counters.write_batches.add(1 + group.len() as u64);

@@ -24,7 +24,7 @@ use super::state::{Core, Pressure, State, whole};
 use super::stats::Counters;
 use super::table::Table;
 use super::tree::{DEFAULT_KEYSPACE, Found as FoundTree, Growing, Immutable, Position, Tree, TreeState};
-use super::txn::LockTable;
+use super::txn::{LockTable, Recent};
 use super::version::{Edits, ReplayedTree, TableMap, Version};
 use crate::aof::{Frame, Log, LogOptions, Lsn, RecoveryReport};
 use crate::base::key::{SeqNum, Tag};
@@ -360,7 +360,8 @@ struct Parts<'a, E: Env> {
 impl<E: Env> Parts<'_, E> {
     fn into_core(self, next_keyspace: u32, last_seq: SeqNum, next_file: u64) -> Core<E> {
         let writing = self.trees.iter().map(|(keyspace, state)| (*keyspace, Writing::new(state))).collect();
-        let leader = Leader { trees: writing, full: Vec::new(), last_seq, unpaid_bytes: 0 };
+        let recent = Recent::new(last_seq);
+        let leader = Leader { trees: writing, full: Vec::new(), last_seq, recent, unpaid_bytes: 0 };
         let tree = Arc::clone(&self.trees.get(&DEFAULT_KEYSPACE).expect("it is always there").tree);
         let state = State {
             trees: self.trees,
@@ -385,6 +386,7 @@ impl<E: Env> Parts<'_, E> {
             counters: Counters::default(),
             snapshots: SnapshotRegistry::new(),
             locks,
+            checking: AtomicU64::new(0),
             visible: AtomicU64::new(last_seq.0),
             next_file: AtomicU64::new(next_file),
             pressure: Pressure::default(),

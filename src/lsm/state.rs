@@ -38,6 +38,8 @@ pub(super) struct Core<E: Env> {
     pub(super) counters: Counters,
     pub(super) snapshots: SnapshotRegistry<E>,
     pub(super) locks: Arc<LockTable<E>>,
+    /// Transactions that have begun to check what they have read, and are not committed yet.
+    pub(super) checking: AtomicU64,
     /// The newest sequence number whose group is wholly in the memtable.
     pub(super) visible: AtomicU64,
     pub(super) next_file: AtomicU64,

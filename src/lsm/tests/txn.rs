@@ -479,3 +479,27 @@ fn concurrent_increments_add_up() {
         pairs(db.iter()).iter().map(|(_, value)| std::str::from_utf8(value).unwrap().parse::<u64>().unwrap()).sum();
     assert_eq!(total, 800, "after {conflicts} conflicts");
 }
+
+#[test]
+fn concurrent_appends_behind_the_last_entry_leave_no_hole() {
+    let (_dir, db) = database();
+    std::thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let db = &db;
+            scope.spawn(move || {
+                let mut appended = 0;
+                while appended < 100 {
+                    let mut transaction = begin(db);
+                    let next = pairs(transaction.prefix("key")).len() as u64;
+                    transaction.put(key(next), thread.to_string()).unwrap();
+                    match transaction.commit() {
+                        Ok(_) => appended += 1,
+                        Err(error) => drop(assert_conflict(Err::<(), _>(error), "key")),
+                    }
+                }
+            });
+        }
+    });
+    let all: Vec<_> = pairs(db.iter()).into_iter().map(|(key, _)| key).collect();
+    assert_eq!(all, (0..400).map(key).collect::<Vec<_>>());
+}

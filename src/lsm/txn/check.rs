@@ -1,8 +1,9 @@
 //! [`Check`]: whether anything that a transaction has read was written since.
 //!
-//! Made on the committing thread, which looks at everything; run once more by the commit leader under its lock, before the
-//! record is appended, for what was committed between the two. The second look seldom needs a table, so that others do not
-//! wait for I/O.
+//! Made on the committing thread, which looks at everything that may have changed, however long that takes; run once more by
+//! the commit leader under its lock, before the record is appended, for what was committed between the two. For that it
+//! compares what was read with the newest commits ([`Recent`]), and looks at the data only if they do not go back far enough,
+//! so that others do not wait for I/O or for a walk through a memtable.
 //!
 //! **Invariant:** while a snapshot at sequence number `s` is registered, the newest entry of every key that was written
 //! after `s` can be found with its number, a tombstone too: of the versions between two readers flush and compaction keep
@@ -12,11 +13,12 @@
 //!
 //! - Versions of a key are newer the nearer to the memtable they lie: the first source that holds the key decides.
 //! - A memtable that was full, and a table whose newest entry was there, at `s` cannot hold what is newer.
-//! - Within a group, what the batches before it write is compared with what a transaction read; one that fails is left out
-//!   of the group as if it had not been there.
+//! - Within a group, what the batches before it write is compared with what a transaction read as well; one that fails is left
+//!   out of the group as if it had not been there.
 
 use super::holdings::Holdings;
 use super::reads::ReadSet;
+use super::recent::Recent;
 use super::shown;
 use crate::base::key::{SeqNum, Tag};
 use crate::base::{Error, Result};
@@ -53,6 +55,7 @@ impl<E: Env> Check<E> {
         let mut check = Check { reads, since };
         // Before the super-versions are looked at: they hold everything up to it.
         let now = core.visible();
+        check.check_there()?;
         check.run(core)?;
         for (tree, key, since) in holdings.into_iter().flat_map(Holdings::reads) {
             if !core.env.planted("txn_validation_skipped") {
@@ -70,12 +73,24 @@ impl<E: Env> Check<E> {
         self.since
     }
 
-    /// Fails if something that was read has changed since it was last looked at.
-    ///
-    /// Final if the leader calls it; else more may be committed at any moment.
-    pub(in crate::lsm) fn run(&self, core: &Core<E>) -> Result<()> {
-        // A keyspace may be dropped without a commit.
-        self.reads.trees.values().try_for_each(|(tree, _)| tree.check_there())?;
+    /// Fails if something that was read has changed since it was last looked at. Called by the leader, so that it is final.
+    pub(in crate::lsm) fn run_last(&self, core: &Core<E>, recent: &Recent) -> Result<()> {
+        self.check_there()?;
+        if core.env.planted("txn_validation_skipped") || core.env.planted("txn_second_check_skipped") {
+            return Ok(());
+        }
+        match recent.since(self.since) {
+            Some(written) => self.compare(core, "txn.conflict_recent", written),
+            None => self.run(core),
+        }
+    }
+
+    /// Fails if a keyspace was dropped, for which there need be no commit.
+    fn check_there(&self) -> Result<()> {
+        self.reads.trees.values().try_for_each(|(tree, _)| tree.check_there())
+    }
+
+    fn run(&self, core: &Core<E>) -> Result<()> {
         if core.visible() == self.since || core.env.planted("txn_validation_skipped") {
             return Ok(());
         }
@@ -101,13 +116,23 @@ impl<E: Env> Check<E> {
         if core.env.planted("txn_group_unchecked") {
             return Ok(());
         }
-        for operation in batches.flat_map(WriteBatch::iter) {
-            if let Some(tree) = self.reads.find(operation.keyspace, operation.key) {
-                core.env.reached("txn.conflict_group");
-                return Err(conflict(operation.key, tree));
+        let operations = batches.flat_map(WriteBatch::iter);
+        self.compare(core, "txn.conflict_group", operations.map(|operation| (operation.keyspace, operation.key)))
+    }
+
+    fn compare<'a>(
+        &self,
+        core: &Core<E>,
+        mark: &'static str,
+        mut written: impl Iterator<Item = (u32, &'a [u8])>,
+    ) -> Result<()> {
+        match written.find_map(|(keyspace, key)| Some((key, self.reads.find(keyspace, key)?))) {
+            Some((key, tree)) => {
+                core.env.reached(mark);
+                Err(conflict(key, tree))
             }
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `writes` | own writes by key, savepoints, the cursor over them |
 //! | `reads` | which keys and ranges were looked at |
-//! | `check` | whether one of them has changed |
+//! | `check`, `recent` | whether one of them has changed; the newest commits |
 //! | `locks`, `holdings` | the locks of an engine, those of a transaction |
 //!
 //! **Isolation: serializable**, of both kinds and together. Every key that the transaction looked for, found or not, and every
@@ -29,14 +29,17 @@ mod check;
 mod holdings;
 mod locks;
 mod reads;
+mod recent;
 mod writes;
 
 pub(super) use check::Check;
 pub(super) use locks::LockTable;
+pub(super) use recent::Recent;
 
 use self::holdings::{Holdings, LOCK_BYTES};
 use self::locks::Mode;
 use self::reads::{ReadSet, Recorded};
+use self::recent::Checking;
 use self::writes::{OwnWrites, Writes};
 use super::batch::format::Operation;
 use super::commit::Commit;
@@ -63,6 +66,7 @@ pub const TXN_MARKS: &[&str] = &[
     "txn.conflict_group",
     "txn.conflict_key",
     "txn.conflict_range",
+    "txn.conflict_recent",
     "txn.deadlock",
     "txn.lock_timeout",
     "txn.read_only",
@@ -86,6 +90,7 @@ pub const TXN_PLANTED_BUGS: &[(&str, &str)] = &[
         "txn_rollback_keeps_lock",
         "a lock taken after a savepoint is nobody's when the transaction returns to it, and never free",
     ),
+    ("txn_second_check_skipped", "what was committed while a transaction checked its reads is not compared with them"),
     ("txn_tables_unchecked", "what was flushed since the transaction began is not looked at"),
     ("txn_upgrade_ignores_readers", "a shared lock becomes exclusive although others hold it shared"),
     ("txn_validation_skipped", "a transaction commits whatever others have written since it began"),
@@ -412,6 +417,7 @@ impl<E: Env> Transaction<E> {
             core.env.reached("txn.read_only");
             return Ok(CommitInfo { seq: snapshot.seq(), lsn: core.log.end() });
         }
+        let checking = Checking::begin(&core.checking);
         // Iterators that are still alive may go on; what they pass from now on matters to nobody.
         let reads = std::mem::replace(&mut *reads.lock(), ReadSet::new(usize::MAX));
         let check = match has_locked || !reads.is_empty() {
@@ -428,7 +434,7 @@ impl<E: Env> Transaction<E> {
             holdings = None;
         }
         let info = core.make_visible(Commit { batch, durability, check })?;
-        drop((holdings, snapshot));
+        drop((checking, holdings, snapshot));
         core.make_durable(info, durability)?;
         core.env.reached("txn.commit");
         Ok(info)
