@@ -117,7 +117,6 @@ pub const PLANTED_BUGS: &[(&str, &str)] = &[
     ("checkpoint_copy_not_synced", "a table that is copied to a checkpoint or a backup is not synced"),
     ("backup_manifest_first", "a backup's manifest is there before what it names"),
     ("backup_table_not_synced", "the names of a backup's tables are not synced before its manifest names them"),
-    ("backup_purged_tables_first", "a purge removes tables before the backups that name them"),
     ("read_only_removes_orphans", "a read-only view removes files that the writer has not named yet"),
     ("read_only_without_log", "a read-only view leaves out what is in the log alone"),
     ("block_crc_unchecked", "a damaged block is taken for a good one"),

@@ -91,6 +91,10 @@ impl<'a, E: Env> Fresh<'a, E> {
             let Frame { kind, count, first_id, tag, payload, .. } = frame;
             log.append(&Append { kind, count, first_id: Some(first_id), tag, parts: &[payload] }).map(|_| ())
         })?;
+        log.sync_to(log.end())?;
+        // Durable too, so that damage of the last record is never taken for a torn one.
+        log.mark()?;
+        log.sync_to(log.end())?;
         log.close()
     }
 

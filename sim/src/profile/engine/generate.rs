@@ -71,7 +71,7 @@ pub(super) fn make_copies(workload: &mut Workload, seed: u64) {
     });
     let first = ids.max().unwrap_or(0);
     let kinds = [Op::Checkpoint, Op::Backup, Op::Look];
-    let one = (random.below(4) == 0).then(|| random.below(3));
+    let one = (random.below(4) == 0).then(|| [0, 1, 1, 2][random.below(4) as usize]);
     let more = if one.is_some() { 8 + random.below(16) } else { random.below(6) };
     for id in first..=first + more as StepId {
         let at = random.below(workload.steps.len() as u64 + 1) as usize;

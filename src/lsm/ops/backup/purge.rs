@@ -63,17 +63,11 @@ pub fn purge_in<E: Env>(env: &E, dir: impl AsRef<Path>, keep: usize) -> Result<P
         logs.extend(manifest.log.map(|_| *number));
     }
     let mut report = PurgeReport::default();
-    if env.planted("backup_purged_tables_first") {
-        remove_unnamed(&store, &tables, &mut report)?;
-    }
     for number in old {
         report.backups += u64::from(store.remove(&store.manifest_path(*number))?);
     }
     store.sync_dir(store.dir())?;
-    for number in store.logs()?.into_iter().filter(|number| !logs.contains(number)) {
-        report.files += u64::from(store.remove(&store.log_path(number))?);
-    }
-    remove_unnamed(&store, &tables, &mut report)?;
+    remove_unnamed(&store, &tables, &logs, &mut report)?;
     store.remove_temporary()?;
     if report.backups > 0 {
         env.reached("lsm.backup_purged");
@@ -81,9 +75,17 @@ pub fn purge_in<E: Env>(env: &E, dir: impl AsRef<Path>, keep: usize) -> Result<P
     Ok(report)
 }
 
-/// Removes the tables that are not among `named`.
-fn remove_unnamed<E: Env>(store: &Store<'_, E>, named: &BTreeSet<(u64, u64)>, report: &mut PurgeReport) -> Result<()> {
-    for table in store.tables()?.iter().filter(|table| !named.contains(&(table.file_no, table.crc))) {
+/// Removes the tables and logs that are not among these.
+fn remove_unnamed<E: Env>(
+    store: &Store<'_, E>,
+    tables: &BTreeSet<(u64, u64)>,
+    logs: &BTreeSet<u64>,
+    report: &mut PurgeReport,
+) -> Result<()> {
+    for number in store.logs()?.into_iter().filter(|number| !logs.contains(number)) {
+        report.files += u64::from(store.remove(&store.log_path(number))?);
+    }
+    for table in store.tables()?.iter().filter(|table| !tables.contains(&(table.file_no, table.crc))) {
         if store.remove(&store.table_path(table))? {
             report.files += 1;
             report.bytes += table.bytes;
