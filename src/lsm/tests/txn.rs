@@ -170,7 +170,8 @@ fn what_an_iterator_has_passed_is_read_and_no_more() {
 
 #[test]
 fn a_cursor_is_recorded_in_both_directions() {
-    let moves: [(fn(&mut Cursor) -> Result<()>, &str, &str); 6] = [
+    type Movement = fn(&mut Cursor) -> Result<()>;
+    let moves: [(Movement, &str, &str); 6] = [
         (|cursor| cursor.seek(b"i"), "k", "m"),
         (|cursor| cursor.seek_for_prev(b"k"), "i", "g"),
         (|cursor| cursor.seek_to_last(), "q", "o"),

@@ -1,4 +1,5 @@
 //! Pessimistic transactions over the operating system: who waits for whom, and for how long.
+#![allow(clippy::disallowed_types, reason = "these tests use real threads")]
 
 use super::open;
 use crate::lsm::{DB, KeyspaceOptions, Transaction, TransactionOptions};
