@@ -17,7 +17,8 @@ use std::time::Duration;
 /// First and longest pause after a failure.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// Without writes for this long the log is marked as ended, and files that iterators held are looked at again.
+/// Without writes for this long the log is marked as ended, files that iterators held are looked at again, and what may be
+/// compacted without need is.
 const IDLE: Duration = Duration::from_secs(1);
 
 impl<E: Env> Core<E> {
@@ -116,19 +117,30 @@ impl<E: Env> Core<E> {
     /// Waits for something to compact and marks its inputs; `None` ends the thread.
     fn next_compaction(&self) -> Option<picker::Compaction<E>> {
         let mut state = self.state.lock();
+        let mut idle = false;
         loop {
             if self.stopping() {
                 return None;
             }
             let damaged = state.compaction_error.as_ref().is_some_and(Error::is_corruption);
-            if !state.manual
-                && !damaged
-                && let Some(compaction) = picker::pick(state.trees.values(), &state.busy)
-            {
+            let allowed = !state.manual && !damaged;
+            let oldest = self.snapshots.readers(|| self.visible())[0];
+            let pick = |idle| {
+                if allowed { picker::pick(state.trees.values(), &state.busy, oldest, idle) } else { None }
+            };
+            if let Some(compaction) = pick(idle) {
+                if idle {
+                    self.env.reached("lsm.compaction_idle");
+                }
                 self.occupy(&mut state, &compaction);
                 return Some(compaction);
             }
-            self.work.wait(&mut state);
+            let seen = self.visible();
+            if pick(true).is_none() {
+                self.work.wait(&mut state);
+            } else {
+                idle = self.work.wait_for(&mut state, IDLE) && self.visible() == seen;
+            }
         }
     }
 

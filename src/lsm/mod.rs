@@ -74,6 +74,7 @@ pub const MARKS: &[&str] = &[
     "lsm.commit_sync",
     "lsm.compaction",
     "lsm.compaction_failed",
+    "lsm.compaction_idle",
     "lsm.compaction_move",
     "lsm.flush",
     "lsm.flush_failed",

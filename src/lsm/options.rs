@@ -53,7 +53,7 @@ pub struct Options {
     pub block_bytes: usize,
     /// Bytes of decoded blocks kept in memory. Default 64 MiB; 0 keeps none.
     pub block_cache_bytes: usize,
-    /// Compression of tables in levels 2 and below; levels 0 and 1 are rewritten soon and stay plain. Default LZ4.
+    /// Compression of tables below level 0, whose tables are rewritten soon and stay plain. Default LZ4.
     pub compression: Compression,
     /// Bloom filter bits for each key of a table. 0 (no filter) to 30, default 15: one false positive in about 1,400 reads.
     pub filter_bits_per_key: u8,
@@ -62,11 +62,12 @@ pub struct Options {
     /// Tables in level 0 at which writes stop; they slow down smoothly from halfway. More than
     /// [`l0_compaction_files`](Options::l0_compaction_files), at most 1,024, default 24.
     pub l0_stall_files: usize,
-    /// Bytes that level 1 may hold. 4 KiB to 1 TiB, default 256 MiB: about what level 0 holds when it is compacted.
+    /// Bytes that the last level may hold before there is a level between it and level 0. 4 KiB to 1 TiB, default 512 MiB:
+    /// about twice what level 0 holds when it is compacted.
     pub level_bytes_base: u64,
     /// How many times more bytes each level holds than the one above. 2 to 100, default 10.
     pub level_size_multiplier: u64,
-    /// Number of levels. 2 to 16, default 7: with the default sizes, 28 TB.
+    /// Number of levels. 2 to 16, default 7: with the default sizes, 50 TB.
     pub levels_max: usize,
     /// Bytes in a table written by compaction. 1 KiB to 4 GiB and a multiple of 4 KiB, default 64 MiB.
     pub table_bytes: u64,
@@ -96,7 +97,7 @@ impl Default for Options {
             filter_bits_per_key: 15,
             l0_compaction_files: 4,
             l0_stall_files: 24,
-            level_bytes_base: 256 << 20,
+            level_bytes_base: 512 << 20,
             level_size_multiplier: 10,
             levels_max: 7,
             table_bytes: 64 << 20,
@@ -134,16 +135,6 @@ impl Options {
         range("wal_bytes_max", self.wal_bytes_max, 8 << 10, 1 << 40)?;
         range("manifest_bytes_max", self.manifest_bytes_max, 1 << 10, 1 << 30)?;
         range("background_threads", self.background_threads as u64, 1, 64)
-    }
-
-    /// Returns how many bytes `level` may hold before it is compacted; the last level may hold anything.
-    pub(super) fn level_bytes_max(&self, level: usize) -> u64 {
-        assert!(level >= 1, "level 0 is counted in files");
-        if level + 1 >= self.levels_max {
-            return u64::MAX;
-        }
-        let factor = self.level_size_multiplier.saturating_pow(level as u32 - 1);
-        self.level_bytes_base.saturating_mul(factor)
     }
 }
 
@@ -197,13 +188,5 @@ mod tests {
         assert!(error.to_string().contains("levels_max is 1"), "{error}");
         let error = Options { l0_stall_files: 4, ..Options::default() }.validate().unwrap_err();
         assert!(error.to_string().contains("l0_stall_files is 4, must be 5"), "{error}");
-    }
-
-    #[test]
-    fn levels_grow_and_the_last_is_open() {
-        let options = Options { levels_max: 4, ..Options::default() };
-        assert_eq!(options.level_bytes_max(1), 256 << 20);
-        assert_eq!(options.level_bytes_max(2), 2560 << 20);
-        assert_eq!(options.level_bytes_max(3), u64::MAX);
     }
 }

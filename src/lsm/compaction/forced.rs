@@ -1,4 +1,4 @@
-//! Compacting everything because someone asked: level by level down to the last one in use.
+//! Compacting everything because someone asked: level by level down to the last one.
 //!
 //! Runs on the caller's thread while the background compactions are held off. Afterwards every key lies in one level, and
 //! a tombstone or hidden version only where a snapshot still needs it. The last level's tables are rewritten only if they hold tombstones.
@@ -45,24 +45,20 @@ impl<E: Env> Core<E> {
     }
 
     fn compact_levels(&self, tree: &Arc<Tree<E>>) -> Result<()> {
-        let deepest = |version: &Version<E>| version.tables().map(|(level, _)| level).max();
-        let Some(last) = deepest(&tree.current().version) else { return Ok(()) };
-        let last = last.max(1);
+        let last = tree.current().version.levels().len() - 1;
         for level in 0..last {
-            let pick = |version: &Arc<Version<E>>| {
+            self.compact_picked(tree, |version| {
                 let of = Of { tree, version, options: tree.options() };
                 let picked = picker::whole_level(&of, level, &BTreeSet::new())?;
                 Some(Compaction { movable: false, ..picked })
-            };
-            self.compact_picked(tree, pick)?;
+            })?;
         }
         let version = Arc::clone(&tree.current().version);
         let dirty = version.levels()[last].iter().filter(|table| table.info().tombstones > 0);
         for table in dirty {
             self.compact_picked(tree, |version| {
-                let (upper, lower) = (vec![Arc::clone(table)], Vec::new());
-                let (tree, version) = (Arc::clone(tree), Arc::clone(version));
-                Some(Compaction { tree, level: last, output_level: last, upper, lower, version, movable: false })
+                let of = Of { tree, version, options: tree.options() };
+                picker::in_place(&of, last, table, &BTreeSet::new())
             })?;
         }
         Ok(())

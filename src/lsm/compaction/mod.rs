@@ -6,6 +6,7 @@
 mod forced;
 mod job;
 pub(super) mod picker;
+mod shape;
 
 use crate::base::key::{SeqNum, Tag, ValueKind};
 

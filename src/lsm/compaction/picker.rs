@@ -1,16 +1,22 @@
 //! What to compact next: a pure function of the version, the options and the tables already being compacted.
 //!
 //! Called under the state lock by background threads. A level's score is how full it is (level 0: tables against
-//! [`Options::l0_compaction_files`]; below: bytes against the level's size); the fullest level at 1 or more goes first.
+//! [`Options::l0_compaction_files`]; below: bytes against the level's size in the tree's [`Shape`]); the fullest level at 1 or
+//! more goes first, then tables that are tombstones for the most part. When nothing is written, level 0 and tombstones in
+//! any number go too: space is given back without further writes.
 //!
-//! - Level 0 is taken whole, so that what stays above is always newer. Its tables and every overlapping one of level 1.
-//! - Below, the table that drags along the fewest bytes of the next level, relative to its own; the first key breaks ties.
+//! - Level 0 is taken whole, so that what stays above is always newer. Its tables and every one of the output level that
+//!   overlaps them.
+//! - Below, the table that drags along the fewest bytes of the output level, relative to its own; the first key breaks ties.
+//! - Tombstones count only if all readers see them: those that a snapshot keeps would come back for ever.
 //! - **Invariant:** an input is in one compaction at a time. A compaction takes every table of its output level that
 //!   overlaps its inputs, so two at once write disjoint key ranges.
 //! - Tables that overlap nothing are moved instead of rewritten, unless they would have to be compressed.
 //!
 //! Sources: LevelDB `db/version_set.cc`; RocksDB `kMinOverlappingRatio`.
 
+use super::shape::{Shape, bytes};
+use crate::base::key::SeqNum;
 use crate::env::Env;
 use crate::lsm::options::Options;
 use crate::lsm::table::{Compression, Table, TableOptions};
@@ -21,6 +27,12 @@ use std::sync::Arc;
 
 /// How many times the target size of a table one output table may overlap in the level behind it.
 const GRANDPARENT_OVERLAP_MAX: u64 = 10;
+
+/// Tombstones of a table that ask for a compaction, in percent of its entries: always, and when nothing is written.
+const DENSE_PERCENT: u64 = 50;
+const IDLE_PERCENT: u64 = 10;
+/// How many times the bytes of level 0 may be rewritten below it when nothing is written.
+const IDLE_COST_MAX: u64 = 10;
 
 /// One unit of work: rewrite or move `upper` and `lower` into `output_level`.
 pub(in crate::lsm) struct Compaction<E: Env> {
@@ -65,43 +77,78 @@ impl<E: Env> Compaction<E> {
     }
 }
 
-fn bytes<E: Env>(tables: &[Arc<Table<E>>]) -> u64 {
-    tables.iter().map(|table| table.info().file_bytes).sum()
-}
-
-/// Returns how full `level` is; 1.0 and more asks for a compaction.
-fn score<E: Env>(version: &Version<E>, options: &Options, level: usize) -> f64 {
-    match level {
-        0 => version.levels()[0].len() as f64 / options.l0_compaction_files as f64,
-        _ => bytes(&version.levels()[level]) as f64 / options.level_bytes_max(level) as f64,
-    }
-}
-
-/// Returns how many bytes wait to be compacted because their level is over its size.
+/// Returns how many bytes of `version` wait to be compacted because their level is over its size.
 pub(in crate::lsm) fn debt_bytes<E: Env>(version: &Version<E>, options: &Options) -> u64 {
-    let below = 1..version.levels().len();
-    below.map(|level| bytes(&version.levels()[level]).saturating_sub(options.level_bytes_max(level))).sum()
+    Shape::of(version, options).debt_bytes()
 }
 
-/// Picks the most urgent compaction of any tree whose inputs are all free.
+/// Picks the most urgent compaction of any tree whose inputs are all free. `oldest` is what every reader sees; `idle` tells
+/// that nothing was written for a while.
 pub(in crate::lsm) fn pick<'a, E: Env>(
     trees: impl Iterator<Item = &'a TreeState<E>>,
     busy: &BTreeSet<u64>,
+    oldest: SeqNum,
+    idle: bool,
 ) -> Option<Compaction<E>> {
-    let mut levels: Vec<(f64, usize, Of<'a, E>)> = Vec::new();
-    for tree in trees {
-        let of = Of { tree: &tree.tree, version: &tree.version, options: tree.tree.options() };
-        for level in 0..of.version.levels().len() - 1 {
-            levels.push((score(of.version, &of.options, level), level, of.clone()));
-        }
+    let trees: Vec<Of<'a, E>> =
+        trees.map(|tree| Of { tree: &tree.tree, version: &tree.version, options: tree.tree.options() }).collect();
+    let mut levels: Vec<(f64, usize, &Of<'a, E>)> = Vec::new();
+    for of in &trees {
+        let shape = Shape::of(of.version, &of.options);
+        levels.extend((0..of.version.levels().len() - 1).map(|level| (shape.score(level), level, of)));
     }
     levels.retain(|(score, ..)| *score >= 1.0);
     // Stable: among equals the upper level and the older keyspace win.
     levels.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    levels.into_iter().find_map(|(_, level, of)| match level {
-        0 => whole_level(&of, 0, busy),
-        _ => one_table(&of, level, busy),
+    let full = levels.into_iter().find_map(|(_, level, of)| match level {
+        0 => whole_level(of, 0, busy),
+        _ => one_table(of, level, busy),
+    });
+    let dense = || trees.iter().find_map(|of| with_tombstones(of, busy, oldest, DENSE_PERCENT));
+    let rest = || {
+        let cheap = |compaction: &Compaction<E>| {
+            bytes(&compaction.lower) <= bytes(&compaction.upper).saturating_mul(IDLE_COST_MAX)
+        };
+        let top = |of: &Of<'a, E>| whole_level(of, 0, busy).filter(cheap);
+        trees.iter().find_map(|of| top(of).or_else(|| with_tombstones(of, busy, oldest, IDLE_PERCENT)))
+    };
+    full.or_else(dense).or_else(|| if idle { rest() } else { None })
+}
+
+/// Picks a table of which at least `percent` are tombstones that every reader sees.
+fn with_tombstones<E: Env>(
+    of: &Of<'_, E>,
+    busy: &BTreeSet<u64>,
+    oldest: SeqNum,
+    percent: u64,
+) -> Option<Compaction<E>> {
+    let levels = of.version.levels().iter().enumerate().skip(1);
+    levels.flat_map(|(level, tables)| tables.iter().map(move |table| (level, table))).find_map(|(level, table)| {
+        let info = table.info();
+        let many = info.tombstones > 0 && info.tombstones * 100 >= info.entries * percent;
+        if !many || info.seq_max > oldest {
+            return None;
+        }
+        let last = level + 1 == of.version.levels().len();
+        let picked =
+            if last { in_place(of, level, table, busy)? } else { build(of, level, vec![table.clone()], busy)? };
+        Some(Compaction { movable: false, ..picked })
     })
+}
+
+/// Rewrites a table of the last level where it is.
+pub(in crate::lsm) fn in_place<E: Env>(
+    of: &Of<'_, E>,
+    level: usize,
+    table: &Arc<Table<E>>,
+    busy: &BTreeSet<u64>,
+) -> Option<Compaction<E>> {
+    if busy.contains(&table.info().file_no) {
+        return None;
+    }
+    let (tree, version) = (Arc::clone(of.tree), Arc::clone(of.version));
+    let (upper, lower) = (vec![Arc::clone(table)], Vec::new());
+    Some(Compaction { tree, level, output_level: level, upper, lower, version, movable: false })
 }
 
 /// A tree as it is now.
@@ -117,16 +164,17 @@ impl<E: Env> Clone for Of<'_, E> {
     }
 }
 
-/// Takes every table of `level` and what it overlaps in the next one.
+/// Takes every table of `level` and what it overlaps in the level it goes to.
 pub(in crate::lsm) fn whole_level<E: Env>(of: &Of<'_, E>, level: usize, busy: &BTreeSet<u64>) -> Option<Compaction<E>> {
     build(of, level, of.version.levels()[level].clone(), busy)
 }
 
 fn one_table<E: Env>(of: &Of<'_, E>, level: usize, busy: &BTreeSet<u64>) -> Option<Compaction<E>> {
     let version = of.version;
+    let output_level = Shape::of(version, &of.options).output_of(level);
     let ratio = |table: &Arc<Table<E>>| {
         let info = table.info();
-        let dragged = bytes(version.overlapping(level + 1, &info.smallest.0, &info.largest.0));
+        let dragged = bytes(version.overlapping(output_level, &info.smallest.0, &info.largest.0));
         dragged as f64 / info.file_bytes.max(1) as f64
     };
     let mut candidates: Vec<(f64, &Arc<Table<E>>)> =
@@ -145,13 +193,14 @@ fn build<E: Env>(
     let (version, options) = (of.version, &*of.options);
     let smallest = upper.iter().map(|table| &table.info().smallest.0).min()?;
     let largest = upper.iter().map(|table| &table.info().largest.0).max()?;
-    let output_level = level + 1;
+    let output_level = Shape::of(version, options).output_of(level);
     let lower = version.overlapping(output_level, smallest, largest).to_vec();
     let is_busy = |table: &Arc<Table<E>>| busy.contains(&table.info().file_no);
     if upper.iter().any(is_busy) || lower.iter().any(is_busy) {
         return None;
     }
-    let movable = lower.is_empty() && disjoint(&upper) && !changes_compression(options, level);
+    let movable =
+        lower.is_empty() && disjoint(&upper) && compression(options, level) == compression(options, output_level);
     let (tree, version) = (Arc::clone(of.tree), Arc::clone(version));
     let compaction = Compaction { tree, level, output_level, upper, lower, version, movable };
     let overlap =
@@ -169,7 +218,7 @@ fn disjoint<E: Env>(tables: &[Arc<Table<E>>]) -> bool {
 
 /// Returns the compression of tables in `level`.
 fn compression(options: &Options, level: usize) -> Compression {
-    if level <= 1 { Compression::None } else { options.compression }
+    if level == 0 { Compression::None } else { options.compression }
 }
 
 /// Returns how tables of `level` are written.
@@ -179,8 +228,4 @@ pub(in crate::lsm) fn table_options(options: &Options, level: usize) -> TableOpt
         compression: compression(options, level),
         filter_bits_per_key: options.filter_bits_per_key,
     }
-}
-
-fn changes_compression(options: &Options, level: usize) -> bool {
-    compression(options, level) != compression(options, level + 1)
 }
