@@ -8,3 +8,5 @@ pub const VALUE_BYTES_MAX: usize = 1 << 30;
 pub const KEYSPACE_NAME_BYTES_MAX: usize = 255;
 /// Most bytes in one write batch: 2 GiB less room for the frame around it, so that lengths fit in 32 bits.
 pub const BATCH_BYTES_MAX: usize = (1 << 31) - 4096;
+/// Most operations in one write batch: 67 million. In a memtable the shortest take ten times as much.
+pub const BATCH_OPERATIONS_MAX: usize = 1 << 26;

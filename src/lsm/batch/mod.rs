@@ -8,7 +8,7 @@ pub mod format;
 
 use self::format::{Operation, Operations, RECORD_HEADER_BYTES, put_operation};
 use crate::base::key::ValueKind;
-use crate::base::limits::{BATCH_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::base::limits::{BATCH_BYTES_MAX, BATCH_OPERATIONS_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::base::{Error, Result};
 use crate::env::Env;
 use crate::lsm::keyspace::Keyspace;
@@ -104,6 +104,7 @@ impl WriteBatch {
         operation.key.len() <= KEY_BYTES_MAX
             && operation.value.len() <= VALUE_BYTES_MAX
             && bytes <= BYTES_MAX - self.operations.len()
+            && self.len() < BATCH_OPERATIONS_MAX
     }
 
     #[cold]
@@ -111,8 +112,9 @@ impl WriteBatch {
         let (key, value) = (operation.key.len(), operation.value.len());
         Error::invalid_argument(format_args!(
             "a key of {key} bytes (at most {KEY_BYTES_MAX}) with a value of {value} bytes (at most {VALUE_BYTES_MAX}) \
-             in a batch of {} bytes (at most {BYTES_MAX})",
-            self.operations.len()
+             in a batch of {} bytes (at most {BYTES_MAX}) and {} operations (at most {BATCH_OPERATIONS_MAX})",
+            self.operations.len(),
+            self.count
         ))
     }
 
@@ -238,5 +240,15 @@ mod tests {
         batch.check(&Arc::default()).unwrap();
         batch.put(vec![0; KEY_BYTES_MAX], "v");
         batch.check(&Arc::default()).unwrap();
+    }
+
+    #[test]
+    fn one_operation_too_many_is_refused_by_check() {
+        let mut batch = WriteBatch { count: BATCH_OPERATIONS_MAX as u32 - 1, ..WriteBatch::new() };
+        batch.delete("last");
+        batch.check(&Arc::default()).unwrap();
+        batch.delete("more");
+        let error = batch.check(&Arc::default()).unwrap_err();
+        assert!(error.to_string().contains("67108864 operations (at most 67108864)"), "{error}");
     }
 }
