@@ -37,16 +37,16 @@ fn the_engine_allocates_little_an_entry() {
     let key = |number: u64| number.to_be_bytes();
     for number in 0..COUNT {
         let mut batch = WriteBatch::new();
-        batch.put(&key(number), &[7; 100]);
+        batch.put(key(number), [7; 100]);
         db.write_opt(batch, buffered).unwrap();
     }
     db.flush().unwrap();
-    let hit = |number: u64| assert!(db.get(&key(number)).unwrap().is_some());
+    let hit = |number: u64| assert!(db.get(key(number)).unwrap().is_some());
     (0..COUNT).for_each(hit);
     let got = measure(|| (0..COUNT).for_each(hit)).count_total;
     // The value, which outlives the block it lies in.
     assert!(got <= COUNT, "{got} allocations for {COUNT} gets");
-    let missed = measure(|| (COUNT..2 * COUNT).for_each(|number| assert!(db.get(&key(number)).unwrap().is_none())));
+    let missed = measure(|| (COUNT..2 * COUNT).for_each(|number| assert!(db.get(key(number)).unwrap().is_none())));
     assert!(missed.count_total == 0, "{} allocations for {COUNT} gets of absent keys", missed.count_total);
     let scanned = measure(|| {
         let mut cursor = db.iter().into_cursor().unwrap();
