@@ -3,7 +3,8 @@
 //! Best mode: one Raft group for each thread (their indexes are contiguous), one `LogBatch` for a group of records, no
 //! compression (the records are random), and old files written over if there were any.
 
-use crate::subject::{Result, Subject};
+use super::subject::Subject;
+use crate::Result;
 use protobuf::well_known_types::BytesValue;
 use raft_engine::{Config, Engine, LogBatch, MessageExt, ReadableSize};
 use std::path::Path;

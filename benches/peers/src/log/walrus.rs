@@ -4,7 +4,8 @@
 //! Sync is `FsyncSchedule::SyncEach`: the file is opened with `O_SYNC`, and `fsync` follows. Batches are atomic and synced
 //! with one `fsync` under every schedule; without `O_SYNC`, which `NoFsync` leaves out, they are faster. Async is `NoFsync`.
 
-use crate::subject::{Mode, Result, Subject};
+use super::subject::{Mode, Subject};
+use crate::Result;
 use std::path::Path;
 use walrus_rust::{FsyncSchedule, ReadConsistency, Walrus};
 

@@ -4,7 +4,8 @@
 //! gives every full segment back to be written over, so that nothing is allocated once two segments exist. It keeps
 //! less than the others do, which is to its advantage.
 
-use crate::subject::{Result, Subject};
+use super::subject::Subject;
+use crate::Result;
 use okaywal::{Configuration, LogVoid, WriteAheadLog};
 use std::path::Path;
 

@@ -2,8 +2,8 @@
 //!
 //! Each writes the same random records as the logs do, without headers, checksums, or order between threads.
 
-use crate::child::{Measured, Records, Run};
-use crate::subject::Result;
+use super::child::{Measured, Records, Run};
+use crate::Result;
 use rustix::fs::{Mode as FileMode, OFlags};
 use std::fs::File;
 use std::os::unix::fs::FileExt;

@@ -1,7 +1,8 @@
 //! The tables, in Markdown: rates with ratios, latencies and syncs, memory, the goals, and the seed's own figures beside ours.
 
-use crate::run::Plan;
-use crate::subject::{Mode, System};
+use super::run::Plan;
+use super::subject::{Mode, System};
+use crate::figures::{Figures, GOALS_HEAD, Goal, number, or_dash, size};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -16,39 +17,12 @@ pub struct Cell {
     pub bytes: usize,
 }
 
-/// What one run, or the median of several, gave.
-#[derive(Clone, Debug)]
-pub struct Figures(BTreeMap<String, f64>);
-
-impl Figures {
-    /// Takes what a child printed.
-    pub fn new(values: BTreeMap<String, f64>) -> Figures {
-        Figures(values)
-    }
-
-    /// Returns the records a second.
-    pub fn rate(&self) -> f64 {
-        self.get("records").unwrap_or(0.0) / self.get("seconds").unwrap_or(1.0).max(1e-9)
-    }
-
-    /// Returns how many records were appended in all.
-    pub fn total(&self) -> f64 {
-        self.get("total").unwrap_or(0.0)
-    }
-
-    fn get(&self, key: &str) -> Option<f64> {
-        self.0.get(key).copied()
-    }
-
-    fn syncs_per_record(&self) -> Option<f64> {
-        Some(self.get("syncs")? / self.total().max(1.0))
-    }
+fn total(figures: &Figures) -> f64 {
+    figures.get("total").unwrap_or(0.0)
 }
 
-/// Returns the run with the median rate.
-pub fn median(mut runs: Vec<Figures>) -> Figures {
-    runs.sort_by(|a, b| a.rate().total_cmp(&b.rate()));
-    runs.swap_remove(runs.len() / 2)
+fn syncs_per_record(figures: &Figures) -> Option<f64> {
+    Some(figures.get("syncs")? / total(figures).max(1.0))
 }
 
 type Medians = BTreeMap<Cell, Figures>;
@@ -59,23 +33,6 @@ fn find<'a>(medians: &'a Medians, subject: &str, mode: &str, bytes: usize) -> Op
 
 fn rate(medians: &Medians, subject: &str, mode: Mode, bytes: usize) -> Option<f64> {
     find(medians, subject, &mode.name(), bytes).map(Figures::rate)
-}
-
-fn number(value: f64) -> String {
-    match value {
-        v if v >= 1e6 => format!("{:.2}M", v / 1e6),
-        v if v >= 1e5 => format!("{:.0}k", v / 1e3),
-        v if v >= 1e3 => format!("{:.1}k", v / 1e3),
-        v => format!("{v:.0}"),
-    }
-}
-
-fn size(bytes: usize) -> String {
-    if bytes < 1024 { format!("{bytes} B") } else { format!("{} KiB", bytes / 1024) }
-}
-
-fn or_dash(value: Option<f64>, text: impl Fn(f64) -> String) -> String {
-    value.map_or_else(|| "-".into(), text)
 }
 
 /// Prints every table.
@@ -119,7 +76,7 @@ fn latencies(plan: &Plan, medians: &Medians) {
                 line += " | ";
                 line += &both.map_or_else(|| "-".into(), |(p50, p99)| format!("{p50:.0} / {p99:.0}"));
             }
-            let syncs = find(medians, "aidb", &mode.name(), bytes).and_then(Figures::syncs_per_record);
+            let syncs = find(medians, "aidb", &mode.name(), bytes).and_then(syncs_per_record);
             println!("{line} | {} |", or_dash(syncs, |syncs| format!("{syncs:.3} (1/{:.1})", 1.0 / syncs)));
         }
     }
@@ -189,32 +146,8 @@ fn raw(plan: &Plan, medians: &Medians) {
     println!();
 }
 
-struct Goal {
-    what: String,
-    value: Option<f64>,
-    least: bool,
-    bound: f64,
-}
-
-impl Goal {
-    fn print(&self) {
-        let Some(value) = self.value else { return };
-        let met = if self.least { value >= self.bound } else { value <= self.bound };
-        let sign = if self.least { ">=" } else { "<=" };
-        let text = |value: f64| if value >= 1e5 { number(value) } else { format!("{value:.3}") };
-        println!(
-            "| {} | {sign} {} | {} | {} |",
-            self.what,
-            text(self.bound),
-            text(value),
-            if met { "met" } else { "**not met**" }
-        );
-    }
-}
-
 fn goals(plan: &Plan, medians: &Medians) {
-    println!("| goal | bound | here | |");
-    println!("|---|--:|--:|---|");
+    println!("{GOALS_HEAD}");
     let ratio =
         |mode, bytes, other: &str| Some(rate(medians, "aidb", mode, bytes)? / rate(medians, other, mode, bytes)?);
     let at_least = |what, value, bound| Goal { what, value, least: true, bound }.print();
@@ -233,7 +166,7 @@ fn goals(plan: &Plan, medians: &Medians) {
             let bound = 1.0 / (0.9 * threads as f64);
             at_most(
                 format!("Sync x{threads}, {}: syncs a record", size(bytes)),
-                figures.and_then(Figures::syncs_per_record),
+                figures.and_then(syncs_per_record),
                 bound,
             );
         }

@@ -2,8 +2,10 @@
 //!
 //! The parent reads `name value` lines from standard output. A process of its own makes the memory peak the subject's alone.
 
-use crate::raw::Raw;
-use crate::subject::{Mode, Result, Subject, System};
+use super::raw::Raw;
+use super::subject::{Mode, Subject, System};
+use crate::Result;
+use crate::process::peak_bytes;
 use std::path::Path;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -110,7 +112,7 @@ impl Records {
 /// Measures a system and prints it.
 pub fn system(system: System, mode: Mode, run: &Run, dir: &Path) -> Result<()> {
     if mode == Mode::Read {
-        return crate::ours::read(dir, run).map(|mut measured| measured.print());
+        return super::ours::read(dir, run).map(|mut measured| measured.print());
     }
     let subject = system.open(dir, mode)?;
     // What opening left to write is not the workload's.
@@ -139,13 +141,6 @@ pub fn count(system: System, dir: &Path) -> Result<()> {
         println!("records {records}");
     }
     Ok(())
-}
-
-fn peak_bytes() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").map_err(|error| error.to_string())?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().map_err(|_| "VmHWM is no number")?;
-    Ok(kib << 10)
 }
 
 fn synced(subject: &dyn Subject, threads: usize, run: &Run) -> Result<Measured> {

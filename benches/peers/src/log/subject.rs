@@ -3,11 +3,9 @@
 //! A subject is opened by the child process that measures it. Its three ways to append are the three durabilities of the
 //! table; each system does them in the mode its own documentation recommends for it.
 
-use crate::{okay, ours, raft, walrus};
+use super::{okay, ours, raft, walrus};
+use crate::Result;
 use std::path::Path;
-
-/// An error of any of the systems, in words.
-pub type Result<T> = std::result::Result<T, String>;
 
 /// One log, open for appending from several threads.
 pub trait Subject: Send + Sync {

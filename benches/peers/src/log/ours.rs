@@ -4,8 +4,9 @@
 //! wait for one. A group of records is one batch if it is at most 1 MiB, else its records are appended one by one and the last
 //! one is waited for. Both wait themselves, so the strategy is one that adds no sync of its own meanwhile. Async is `FlushStrategy::Async`, which goes on syncing every 8 MiB in the background; the peers sync nothing.
 
-use crate::child::{Measured, Records, Run};
-use crate::subject::{Mode, Result, Subject};
+use super::child::{Measured, Records, Run};
+use super::subject::{Mode, Subject};
+use crate::Result;
 use aidb::aof::{Aof, AofConfig, FlushStrategy, From};
 use aidb::env::StdEnv;
 use std::path::Path;
