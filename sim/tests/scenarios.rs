@@ -626,3 +626,40 @@ fn a_keyspace_is_dropped_whole_or_not_at_all() {
         });
     });
 }
+
+/// A keyspace begins behind what was written before it, and so behind what a power loss may take.
+#[test]
+fn a_keyspace_made_behind_writes_that_are_lost_keeps_its_own() {
+    let late = |db: &Db| db.keyspace("late", KeyspaceOptions::default());
+    for mode in [LossMode::All, LossMode::Prefix] {
+        let loses = |io| FaultEvent::power_loss(io, true, Loss { mode, salt: io });
+        at_each(loses, |harness| {
+            process(harness, move |env| {
+                let db = open(env)?;
+                for number in 0..9 {
+                    let mut batch = WriteBatch::new();
+                    batch.put(format!("lost {number}"), "value");
+                    db.write_opt(batch, WriteOptions { durability: Some(Durability::Os) })?;
+                }
+                late(&db).map(drop)
+            });
+            let mut kept = Vec::new();
+            for round in ["first", "second"] {
+                let (_, wrote) = process(harness, move |env| {
+                    let db = open(env)?;
+                    // It dies and is not closed.
+                    std::mem::forget(db.clone());
+                    late(&db)?.put(round, "value")
+                });
+                kept.extend(wrote.and_then(Result::ok).map(|()| round.as_bytes().to_vec()));
+            }
+            let keys: Vec<Vec<u8>> = healed(harness, move |env| {
+                let db = open(env)?;
+                let keys = late(&db)?.iter().map(|entry| entry.map(|entry| entry.key)).collect::<Result<_>>()?;
+                db.close()?;
+                Ok(keys)
+            });
+            assert!(kept.iter().all(|key| keys.contains(key)), "kept {kept:?}, found {keys:?}");
+        });
+    }
+}

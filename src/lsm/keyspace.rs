@@ -243,6 +243,8 @@ impl<E: Env> Core<E> {
         };
         let state = Tree::open(id, name.to_owned(), self.options.clone(), found);
         let writing = Writing::new(&state);
+        // The keyspace begins behind everything written so far; if that were lost, its own numbers would be given out again.
+        self.wal(self.log.sync_to(self.log.end()))?;
         let created =
             TreeEdit { keyspace: id, created: Some(name.to_owned()), flushed: Some(last_seq), ..TreeEdit::default() };
         let edit = VersionEdit { next_keyspace: Some(next), trees: vec![created], ..VersionEdit::default() };

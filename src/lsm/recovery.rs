@@ -6,7 +6,8 @@
 //! 2. `CURRENT` names the MANIFEST; its edits give keyspaces, tables, last sequence number and log position. Each table must
 //!    be there.
 //! 3. Replay the log from that position into memtables: sequence numbers must continue without a gap. What a keyspace's
-//!    tables hold already is passed over, and so is what a dropped keyspace was given.
+//!    tables hold already is passed over, and so is what a dropped keyspace was given. The log must reach as far as the
+//!    tables of each keyspace.
 //! 4. Write a fresh MANIFEST that says the same, durably, and switch `CURRENT` to it.
 //! 5. Only then remove what nothing names. A crash anywhere leaves the old or the new MANIFEST in force, which agree.
 //!
@@ -249,6 +250,7 @@ fn replay_log<E: Env>(env: &E, dir: &Path, options: &Options, durable: &Durable)
         if frame.lsn < durable.position.lsn { Ok(()) } else { replayed.apply(env, frame, options, &wal_dir) }
     })?;
     check_range(&wal_dir, &report, durable.position.lsn)?;
+    replayed.check_complete(&wal_dir, report.end)?;
     if replayed.last_seq > durable.position.seq {
         env.reached("lsm.wal_replayed");
     }
@@ -306,6 +308,18 @@ impl Replayed {
                 let memtable = tree.memtable(env, begin, options);
                 memtable.entries.insert(operation.key, Tag::new(self.last_seq, operation.kind), operation.value);
             }
+        }
+        Ok(())
+    }
+
+    /// Checks that the log, which ends at `end`, came as far as every keyspace's tables did: they are written from what it is sure to
+    /// hold. Else a commit over several keyspaces would be there in part, and its sequence numbers would be given out again.
+    pub(super) fn check_complete(&self, wal_dir: &Path, end: Lsn) -> Result<()> {
+        let flushed = self.trees.values().map(|tree| tree.flushed).max().unwrap_or_default();
+        if flushed > self.last_seq {
+            let what =
+                format_args!("the log ends with sequence number {}, and tables hold up to {flushed}", self.last_seq);
+            return Err(Error::corruption(wal_dir, end.0, what));
         }
         Ok(())
     }

@@ -402,6 +402,6 @@ impl<E: Env> Look<'_, E> {
             let what = format_args!("the log ends at {end}, the manifest needs it from {}", durable.position.lsn);
             return Err(Error::corruption(&wal_dir, end.0, what));
         }
-        Ok(())
+        replayed.check_complete(&wal_dir, end)
     }
 }
