@@ -60,3 +60,8 @@ pub use lsm::{
     Keyspace, KeyspaceOptions, MemtableKind, Options, ReadOnly, Savepoint, Snapshot, Statistics, Transaction,
     TransactionOptions, Value, WriteBatch, WriteOptions,
 };
+
+/// Compiles what README shows.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
