@@ -242,20 +242,23 @@ fn rate_goals(plan: &Plan, results: &Results) {
 fn sync_goal(results: &Results) {
     const THREADS: usize = 32;
     const LIMIT_PART: f64 = 0.9;
+    // More than all of the limit means that the loop it was taken from had to wait for a processor.
+    const LIMIT_PART_MAX: f64 = 1.25;
     let workload = Workload::FillSync(THREADS);
     let ratio = results.ratio(workload, &[System::Rocksdb], main_rate);
     let raw = median_of(results.raw_sync.iter().map(Figures::rate).collect());
     let ours = results.rate(workload, System::Aidb, main_rate);
     let part = ours.zip(raw).map(|(ours, raw)| ours / (raw * THREADS as f64));
     let limit = "fillsync-x32: of 32 records for each fdatasync of a raw loop";
-    match (ratio, part) {
-        (Some(ratio), Some(part)) if ratio < 3.0 && part >= LIMIT_PART => {
-            at_least(limit.into(), Some(part), LIMIT_PART)
+    let at_limit = part.is_some_and(|part| (LIMIT_PART..=LIMIT_PART_MAX).contains(&part));
+    if !at_limit || ratio.is_some_and(|ratio| ratio >= 3.0) {
+        at_least("fillsync-x32: against rocksdb".into(), ratio, 3.0);
+    }
+    match part {
+        Some(part) if part > LIMIT_PART_MAX => {
+            println!("| {limit} | >= {LIMIT_PART:.3} | {part:.3} | the machine was too busy to tell |");
         }
-        _ => {
-            at_least("fillsync-x32: against rocksdb".into(), ratio, 3.0);
-            at_least(format!("{limit} (this or the line above)"), part, LIMIT_PART);
-        }
+        _ => at_least(format!("{limit} (or three times rocksdb)"), part, LIMIT_PART),
     }
 }
 
