@@ -7,7 +7,7 @@
 //! others are free. Order: I/O, then append or sync; the directory of segments last.
 //!
 //! **Group commit.** [`Log::sync_to`] makes one thread of those who wait the leader: it takes what is staged, writes it and
-//! syncs. Who arrives meanwhile forms the next [`Group`].
+//! syncs. Who arrives meanwhile forms the next `Group`.
 //!
 //! **Invariants**
 //! - `durable <= written <= end`; each only grows. Acknowledgements follow positions (R8).

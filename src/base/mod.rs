@@ -5,6 +5,7 @@
 pub mod checksum;
 pub mod coding;
 pub mod error;
+pub mod exposition;
 pub mod hash;
 pub mod key;
 pub mod limits;

@@ -27,6 +27,9 @@ impl<E: Env> Core<E> {
     /// Flushes the oldest full memtable of `tree`, which `full` is.
     pub(super) fn flush_memtable(&self, tree: &Arc<Tree<E>>, full: &Arc<Immutable>) -> Result<()> {
         assert!(!full.memtable.is_empty(), "an empty memtable was queued for its flush");
+        let entries = full.memtable.len();
+        let _span =
+            tracing::debug_span!("flush", keyspace = tree.name, entries, table = tracing::field::Empty).entered();
         if self.env.planted("wal_deleted_before_flush_installed") {
             self.wal(self.log.sync_to(full.end.lsn))?;
             self.wal(self.log.truncate_before(full.end.lsn))?;
@@ -40,6 +43,7 @@ impl<E: Env> Core<E> {
             self.publish(&state, tree.id);
         }
         let number = self.allocate_number();
+        tracing::Span::current().record("table", number);
         let written = self.write_table(tree, full, number).and_then(|table| self.sync_dir().map(|()| table));
         let table = match written {
             Ok(table) => table,

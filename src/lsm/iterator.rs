@@ -12,8 +12,8 @@
 //! cursor collects the newest visible one of a key and stops before the key; going forward again it must first pass the
 //! key it stands before.
 //!
-//! A transaction's iterator reads its own writes as one more source, whose entries have the sequence number [`OWN`], and is
-//! told of by a [`Recorder`]: which part of the key space it has looked at.
+//! A transaction's iterator reads its own writes as one more source, whose entries have the sequence number `OWN`, and is
+//! told of by a `Recorder`: which part of the key space it has looked at.
 //!
 //! Source: LevelDB `db/db_iter.cc`.
 

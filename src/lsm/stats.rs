@@ -5,6 +5,7 @@
 
 use super::state::Core;
 use crate::aof::LogStats;
+use crate::base::exposition::{Exposition, Kind};
 use crate::base::key::SeqNum;
 use crate::env::Env;
 use std::fmt;
@@ -156,6 +157,68 @@ impl Statistics {
     }
 }
 
+impl Statistics {
+    /// Returns everything as Prometheus text (format 0.0.4); names begin with `aidb_engine_`.
+    pub fn to_prometheus(&self) -> String {
+        let mut text = Exposition::new("aidb_engine");
+        self.show_data(&mut text);
+        self.show_writes(&mut text);
+        self.show_background(&mut text);
+        text.into_text()
+    }
+
+    fn show_data(&self, text: &mut Exposition) {
+        let mut levels = |name, help, of: fn(&LevelStatistics) -> u64| {
+            text.labelled((Kind::Gauge, name, help), "level", self.levels.iter().map(of).enumerate());
+        };
+        levels("level_files", "Tables of a level.", |level| level.files);
+        levels("level_bytes", "Bytes of a level.", |level| level.bytes);
+        levels("level_entries", "Entries of a level.", |level| level.entries);
+        levels("level_tombstones", "Tombstones of a level.", |level| level.tombstones);
+        text.gauge("keyspaces", "Keyspaces beside the default one.", self.keyspaces as f64);
+        text.gauge("visible_seq", "Newest sequence number that readers see.", self.visible_seq.0 as f64);
+        text.gauge("memtable_bytes", "Bytes of the memtables being written.", self.memtable_bytes as f64);
+        text.gauge("immutable_memtables", "Memtables that wait for their flush.", self.immutable_memtables as f64);
+        text.gauge("immutable_memtable_bytes", "Bytes of these.", self.immutable_memtable_bytes as f64);
+        text.gauge("snapshots", "Live snapshots.", self.snapshots as f64);
+        text.gauge("read_amplification", "Places where a get may have to look.", self.read_amplification() as f64);
+        text.gauge("space_amplification", "Bytes of all tables over the last level's.", self.space_amplification());
+        text.counter("cache_hits_total", "Blocks found in the cache.", self.cache_hits);
+        text.counter("cache_misses_total", "Blocks read from tables.", self.cache_misses);
+        text.gauge("cache_bytes", "Bytes in the cache.", self.cache_bytes as f64);
+        text.counter("filter_hits_total", "Table lookups that a filter saved.", self.filter_hits);
+        text.counter("filter_misses_total", "Table lookups that found nothing.", self.filter_misses);
+    }
+
+    fn show_writes(&self, text: &mut Exposition) {
+        text.counter("write_groups_total", "Commit groups.", self.write_groups);
+        text.counter("write_batches_total", "Batches committed.", self.write_batches);
+        text.counter("write_operations_total", "Operations committed.", self.write_operations);
+        text.counter("write_bytes_total", "Bytes of committed operations.", self.write_bytes);
+        text.gauge("write_amplification", "Bytes written to the disk for each of these.", self.write_amplification());
+        text.counter("stall_delays_total", "Groups slowed down.", self.stall_delays);
+        text.gauge("stall_delay_seconds", "Time that these lost.", self.stall_delay_time.as_secs_f64());
+        text.counter("stall_stops_total", "Groups stopped.", self.stall_stops);
+        text.gauge("stall_stop_seconds", "Time that these lost.", self.stall_stop_time.as_secs_f64());
+        text.counter("wal_frames_total", "Frames appended to the log.", self.wal.appends);
+        text.counter("wal_bytes_total", "Bytes of these.", self.wal.bytes);
+        text.counter("wal_writes_total", "Writes of the log handed to the operating system.", self.wal.writes);
+        text.counter("wal_syncs_total", "Syncs of the log.", self.wal.syncs);
+    }
+
+    fn show_background(&self, text: &mut Exposition) {
+        text.counter("flushes_total", "Memtables flushed.", self.flushes);
+        text.counter("flush_bytes_total", "Bytes of the tables they became.", self.flush_bytes);
+        text.counter("compactions_total", "Compactions that rewrote tables.", self.compactions);
+        text.counter("compaction_moves_total", "Compactions that only moved tables.", self.compaction_moves);
+        text.counter("compaction_read_bytes_total", "Bytes that compactions read.", self.compaction_bytes_read);
+        text.counter("compaction_written_bytes_total", "Bytes that they wrote.", self.compaction_bytes_written);
+        text.counter("compaction_dropped_entries_total", "Entries they dropped.", self.compaction_entries_dropped);
+        text.counter("background_errors_total", "Flushes and compactions that failed.", self.background_errors);
+        text.counter("files_deleted_total", "Obsolete files deleted.", self.files_deleted);
+    }
+}
+
 impl fmt::Display for Statistics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const MIB: f64 = 1048576.0;
@@ -284,6 +347,7 @@ impl<E: Env> Core<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::exposition::parsed;
 
     #[test]
     fn amplification_of_nothing_is_defined() {
@@ -293,6 +357,15 @@ mod tests {
             (0.0, 0.0, 1)
         );
         assert!(empty.to_string().contains("amplification"));
+    }
+
+    #[test]
+    fn prometheus_text_is_valid_and_says_the_same() {
+        let level = |files| LevelStatistics { files, ..LevelStatistics::default() };
+        let statistics = Statistics { levels: vec![level(2), level(9)], flushes: 5, ..Statistics::default() };
+        let values = parsed(&statistics.to_prometheus());
+        assert_eq!(values["aidb_engine_level_files{level=\"1\"}"], 9.0);
+        assert_eq!((values["aidb_engine_flushes_total"], values["aidb_engine_compactions_total"]), (5.0, 0.0));
     }
 
     #[test]

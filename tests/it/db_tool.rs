@@ -76,6 +76,7 @@ fn looking_beside_a_writer_changes_nothing() {
     let levels = aidb(&["levels", dir]).expect("read");
     assert!(levels.contains("  user:000..=") && levels.contains("keyspace events"), "{levels}");
     assert!(aidb(&["stats", dir]).expect("read").contains("amplification"));
+    assert!(aidb(&["stats", "--prometheus", dir]).expect("read").contains("# TYPE aidb_engine_level_bytes gauge"));
     assert!(aidb(&["verify", dir]).expect("sound").contains("sound"));
     assert_eq!(image(place.path()), before);
     assert!(aidb(&["checkpoint", dir, "/nowhere"]).expect_err("it is open").contains("another process has it open"));

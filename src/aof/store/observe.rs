@@ -5,8 +5,8 @@
 
 use super::super::metrics::{Distribution, FlushControllerMetrics};
 use super::{Aof, Shared};
+use crate::base::exposition::{Exposition, Kind};
 use crate::env::Env;
-use std::fmt::Write;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -93,13 +93,13 @@ impl<E: Env> Aof<E> {
     /// Returns all counters in the text format of Prometheus, version 0.0.4. Names begin with `aidb_aof_`; labels are left to
     /// the one who serves it.
     pub fn prometheus(&self) -> String {
-        let mut text = Text::default();
+        let mut text = Text(Exposition::new("aidb_aof"));
         text.flushes(&self.flush_metrics());
         text.performance(&self.performance_metrics());
-        text.gauge("first_id", "Oldest record that is shown.", self.first_id() as f64);
-        text.gauge("next_id", "Id that the next record gets.", self.next_id() as f64);
-        text.gauge("durable_id", "Id after the last durable record.", self.durable_id() as f64);
-        text.0
+        text.0.gauge("first_id", "Oldest record that is shown.", self.first_id() as f64);
+        text.0.gauge("next_id", "Id that the next record gets.", self.next_id() as f64);
+        text.0.gauge("durable_id", "Id after the last durable record.", self.durable_id() as f64);
+        text.0.into_text()
     }
 }
 
@@ -139,40 +139,17 @@ impl<E: Env> Shared<E> {
     }
 }
 
-/// Prometheus text being written.
-#[derive(Default)]
-struct Text(String);
+/// The store's metrics as Prometheus text.
+struct Text(Exposition);
 
 impl Text {
-    fn metric(&mut self, name: &str, help: &str, kind: &str, value: f64) {
-        // Writing to a string does not fail.
-        let _ =
-            writeln!(self.0, "# HELP aidb_aof_{name} {help}\n# TYPE aidb_aof_{name} {kind}\naidb_aof_{name} {value}");
-    }
-
-    fn counter(&mut self, name: &str, help: &str, value: u64) {
-        self.metric(name, help, "counter", value as f64);
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: f64) {
-        self.metric(name, help, "gauge", value);
-    }
-
     fn labelled(&mut self, name: &str, help: &str, label: &str, values: &[(&str, u64)]) {
-        let _ = writeln!(self.0, "# HELP aidb_aof_{name} {help}\n# TYPE aidb_aof_{name} counter");
-        for (of, value) in values {
-            let _ = writeln!(self.0, "aidb_aof_{name}{{{label}=\"{of}\"}} {value}");
-        }
+        self.0.labelled((Kind::Counter, name, help), label, values.iter().copied());
     }
 
     fn summary(&mut self, name: &str, help: &str, of: &Distribution, unit: f64) {
-        let _ = writeln!(self.0, "# HELP aidb_aof_{name} {help}\n# TYPE aidb_aof_{name} summary");
-        for quantile in [0.5, 0.9, 0.99, 0.999] {
-            let value = of.percentile(quantile * 100.0) as f64 / unit;
-            let _ = writeln!(self.0, "aidb_aof_{name}{{quantile=\"{quantile}\"}} {value}");
-        }
-        let (sum, count) = (of.sum() as f64 / unit, of.count());
-        let _ = writeln!(self.0, "aidb_aof_{name}_sum {sum}\naidb_aof_{name}_count {count}");
+        let at = |quantile| (quantile, of.percentile(quantile * 100.0) as f64 / unit);
+        self.0.summary(name, help, &[0.5, 0.9, 0.99, 0.999].map(at), of.sum() as f64 / unit, of.count());
     }
 
     fn flushes(&mut self, of: &FlushControllerMetrics) {
@@ -185,24 +162,24 @@ impl Text {
             ("close", of.close_flushes),
         ];
         self.labelled("flushes_total", "Flushes by cause.", "cause", &causes);
-        self.counter("flushes_failed_total", "Flushes that failed.", of.failed_flushes);
-        self.counter("flushed_records_total", "Records made durable.", of.records_flushed);
-        self.counter("flushed_bytes_total", "Bytes of frames made durable.", of.bytes_flushed);
-        self.gauge("pending_records", "Records appended and not durable.", of.pending_records as f64);
-        self.gauge("pending_bytes", "Bytes of frames appended and not durable.", of.pending_bytes as f64);
+        self.0.counter("flushes_failed_total", "Flushes that failed.", of.failed_flushes);
+        self.0.counter("flushed_records_total", "Records made durable.", of.records_flushed);
+        self.0.counter("flushed_bytes_total", "Bytes of frames made durable.", of.bytes_flushed);
+        self.0.gauge("pending_records", "Records appended and not durable.", of.pending_records as f64);
+        self.0.gauge("pending_bytes", "Bytes of frames appended and not durable.", of.pending_bytes as f64);
         self.summary("flush_seconds", "Time of a flush.", &of.flush_nanos, 1e9);
         self.summary("flush_records", "Records a flush.", &of.flush_records, 1.0);
         self.summary("flush_bytes", "Bytes a flush.", &of.flush_bytes, 1.0);
     }
 
     fn performance(&mut self, of: &PerformanceMetrics) {
-        self.counter("appended_records_total", "Records appended.", of.records_appended);
-        self.counter("appended_bytes_total", "Bytes of frames appended.", of.bytes_appended);
-        self.counter("pressure_waits_total", "Appends that waited for room.", of.pressure_waits);
-        self.counter("would_block_total", "Appends refused for want of room.", of.would_block);
-        self.counter("background_errors_total", "Errors of background work.", of.background_errors);
-        self.counter("writes_total", "Writes handed to the operating system.", of.writes);
-        self.counter("syncs_total", "Data syncs.", of.syncs);
+        self.0.counter("appended_records_total", "Records appended.", of.records_appended);
+        self.0.counter("appended_bytes_total", "Bytes of frames appended.", of.bytes_appended);
+        self.0.counter("pressure_waits_total", "Appends that waited for room.", of.pressure_waits);
+        self.0.counter("would_block_total", "Appends refused for want of room.", of.would_block);
+        self.0.counter("background_errors_total", "Errors of background work.", of.background_errors);
+        self.0.counter("writes_total", "Writes handed to the operating system.", of.writes);
+        self.0.counter("syncs_total", "Data syncs.", of.syncs);
         let segments = [
             ("created", of.segments_created),
             ("finalised", of.segments_finalised),
@@ -212,14 +189,14 @@ impl Text {
             ("deleted_remotely", of.segments_deleted_remotely),
         ];
         self.labelled("segments_total", "Segments by what became of them.", "event", &segments);
-        self.gauge("segments_unarchived", "Segments sealed and not archived.", of.segments_unarchived as f64);
-        self.counter("archived_bytes_total", "Bytes of archived objects.", of.archived_bytes);
-        self.counter("archive_attempts_abandoned_total", "Uploads given up.", of.archive_attempts_abandoned);
-        self.gauge("cursors", "Cursors.", of.cursors as f64);
-        self.gauge("open_segments", "Segments open for reading.", of.open_segments as f64);
-        self.counter("cache_hits_total", "Segments found open and blocks found in memory.", of.cache_hits);
-        self.counter("cache_misses_total", "Segments opened and blocks fetched.", of.cache_misses);
-        self.gauge("uptime_seconds", "Time since the store was opened.", of.uptime.as_secs_f64());
+        self.0.gauge("segments_unarchived", "Segments sealed and not archived.", of.segments_unarchived as f64);
+        self.0.counter("archived_bytes_total", "Bytes of archived objects.", of.archived_bytes);
+        self.0.counter("archive_attempts_abandoned_total", "Uploads given up.", of.archive_attempts_abandoned);
+        self.0.gauge("cursors", "Cursors.", of.cursors as f64);
+        self.0.gauge("open_segments", "Segments open for reading.", of.open_segments as f64);
+        self.0.counter("cache_hits_total", "Segments found open and blocks found in memory.", of.cache_hits);
+        self.0.counter("cache_misses_total", "Segments opened and blocks fetched.", of.cache_misses);
+        self.0.gauge("uptime_seconds", "Time since the store was opened.", of.uptime.as_secs_f64());
     }
 }
 
@@ -228,7 +205,7 @@ mod tests {
     use super::super::super::test_env::TestEnv;
     use super::super::{AofConfig, FlushStrategy};
     use super::*;
-    use std::collections::{BTreeMap, BTreeSet};
+    use crate::base::exposition::parsed;
 
     fn store(env: &TestEnv) -> Aof<TestEnv> {
         let config = AofConfig {
@@ -289,28 +266,7 @@ mod tests {
         }
         aof.flush().unwrap();
         assert_eq!(aof.cursor(super::super::super::From::First).unwrap().count(), 200);
-        let text = aof.prometheus();
-        let (mut helped, mut typed, mut values) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
-        for line in text.lines() {
-            if let Some(rest) = line.strip_prefix("# HELP ") {
-                let (name, help) = rest.split_once(' ').unwrap();
-                assert!(!help.is_empty() && helped.insert(name.to_string()), "{line}");
-            } else if let Some(rest) = line.strip_prefix("# TYPE ") {
-                let (name, kind) = rest.split_once(' ').unwrap();
-                assert!(["counter", "gauge", "summary"].contains(&kind) && helped.contains(name), "{line}");
-                assert_eq!(name.ends_with("_total"), kind == "counter", "{line}");
-                assert!(typed.insert(name.to_string(), kind).is_none(), "{line}");
-            } else {
-                let (series, value) = line.rsplit_once(' ').unwrap();
-                let value: f64 = value.parse().unwrap();
-                let name = series.split('{').next().unwrap();
-                let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-                assert!(name.bytes().all(plain), "{line}");
-                let family = name.strip_suffix("_sum").or(name.strip_suffix("_count")).unwrap_or(name);
-                assert!(typed.contains_key(name) || typed[family] == "summary", "{line}");
-                assert!(values.insert(series.to_string(), value).is_none(), "{line}");
-            }
-        }
+        let values = parsed(&aof.prometheus());
         assert_eq!(values["aidb_aof_appended_records_total"], 200.0);
         assert_eq!(values["aidb_aof_flushed_records_total"], 200.0);
         assert_eq!(values["aidb_aof_flush_records_sum"], 200.0);

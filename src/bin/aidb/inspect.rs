@@ -135,11 +135,11 @@ pub(crate) fn levels(dir: &Path) -> Result<(), String> {
     out.flush()
 }
 
-/// Prints the statistics of the database in `dir`.
-pub(crate) fn stats(dir: &Path) -> Result<(), String> {
-    let view = look(dir, None)?;
+/// Prints the statistics of the database in `dir`, as a table or as Prometheus text.
+pub(crate) fn stats(dir: &Path, prometheus: bool) -> Result<(), String> {
+    let statistics = look(dir, None)?.statistics();
     let mut out = Output::new();
-    out.line(&view.statistics().to_string())?;
+    out.line(&if prometheus { statistics.to_prometheus() } else { statistics.to_string() })?;
     out.flush()
 }
 

@@ -77,6 +77,9 @@ enum Command {
     Stats {
         /// The database's directory.
         dir: PathBuf,
+        /// Prints Prometheus text instead of a table.
+        #[arg(long)]
+        prometheus: bool,
     },
     /// Reads every table of a database and the log that it needs, and checks them: checksums, order, and that they agree.
     ///
@@ -97,7 +100,7 @@ fn main() -> ExitCode {
         Command::Levels { dir } => inspect::levels(&dir),
         Command::Restore { backups, target, number } => operate::restore(&backups, number, &target),
         Command::Scan(options) => inspect::scan(&options),
-        Command::Stats { dir } => inspect::stats(&dir),
+        Command::Stats { dir, prometheus } => inspect::stats(&dir, prometheus),
         Command::Verify { dir } => inspect::verify(&dir),
     };
     match result {

@@ -24,6 +24,10 @@ const ENTRIES_BETWEEN_CHECKS: u64 = 256;
 impl<E: Env> Core<E> {
     /// Runs `compaction`, whose inputs the caller marked busy.
     pub(in crate::lsm) fn compact(&self, compaction: &Compaction<E>) -> Result<()> {
+        let Compaction { tree, level, output_level, upper, lower, .. } = compaction;
+        let tables = upper.len() + lower.len();
+        let _span =
+            tracing::debug_span!("compaction", keyspace = tree.name, from = level, to = output_level, tables).entered();
         let removed: Vec<(usize, u64)> =
             compaction.inputs().map(|(level, table)| (level, table.info().file_no)).collect();
         if compaction.movable {

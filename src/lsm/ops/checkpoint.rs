@@ -2,10 +2,10 @@
 //!
 //! On the caller's thread; writers, flushes and compactions go on:
 //!
-//! 1. Take a [`Moment`]: tables and the log behind them, up to one sequence number.
+//! 1. Take a `Moment`: tables and the log behind them, up to one sequence number.
 //! 2. Link each table, which never changes, under its own number; copy it where links are refused, and sync the copy.
 //! 3. Copy the log's records that no table holds into a log of its own.
-//! 4. Write the MANIFEST and make the directory an engine's ([`Fresh`]).
+//! 4. Write the MANIFEST and make the directory an engine's (`Fresh`).
 
 use super::files::{Shared, link_or_copy};
 use super::fresh::Fresh;
