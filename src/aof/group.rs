@@ -57,6 +57,11 @@ impl State {
         self.pause > 0 || self.joined >= self.expected
     }
 
+    /// How long who waits first waits for the others.
+    fn patience(&self) -> Duration {
+        self.sync_time.min(GATHER_MAX)
+    }
+
     fn lead(&mut self) -> Turn {
         self.led = true;
         self.appointed = false;
@@ -214,12 +219,6 @@ impl<E: Env> Group<E> {
 
     fn seat(&self, generation: u64, number: u64) -> &Seat<E> {
         &self.seats[(generation % 2) as usize][number as usize % SEATS]
-    }
-}
-
-impl State {
-    fn patience(&self) -> Duration {
-        self.sync_time.min(GATHER_MAX)
     }
 }
 
