@@ -174,7 +174,14 @@ impl Disk for StdDisk {
 
 /// A locked directory.
 #[derive(Debug)]
-pub struct StdDirLock(#[expect(dead_code, reason = "held for its lock, which closing releases")] File);
+pub struct StdDirLock(File);
+
+impl Drop for StdDirLock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that another thread has forked a moment ago holds the file until it runs its program.
+        let _ = self.0.unlock();
+    }
+}
 
 /// A file of the operating system.
 #[derive(Debug)]
