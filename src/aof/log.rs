@@ -70,7 +70,7 @@ pub(super) struct Inner<E: Env> {
     pub(super) flushes: FlushStats<E>,
     /// Bytes that recent syncs have made durable each, about.
     pub(super) sync_bytes: AtomicU64,
-    /// From this end on a spare is wanted that nobody was told of.
+    /// From this end on a spare is wanted; the largest number once somebody was told.
     pub(super) spare_at: AtomicU64,
     pub(super) stats: Counters,
 }
@@ -373,8 +373,8 @@ impl<E: Env> Log<E> {
 
     /// Returns true if so much of the segment being written is taken that the next one's file should be made.
     pub fn wants_spare(&self) -> bool {
-        let base_lsn = self.0.segments.lock().active.map_or(0, |active| active.base_lsn);
-        self.0.end.load(Ordering::Acquire) >= base_lsn + self.0.spare_after()
+        let at = self.0.spare_at.load(Ordering::Relaxed);
+        at == u64::MAX || self.0.end.load(Ordering::Acquire) >= at
     }
 
     /// Makes one spare file of a whole segment's length, zeros and durable, if there is none, so that the next roll and what

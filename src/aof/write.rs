@@ -189,14 +189,9 @@ impl<E: Env> Inner<E> {
         waiting.max(self.sync_bytes.load(Ordering::Relaxed)) >= STREAM_BYTES
     }
 
-    /// Returns how many bytes of a segment are taken when the next one's file is made.
-    pub(super) fn spare_after(&self) -> u64 {
-        self.options.segment_bytes / 4
-    }
-
-    /// Asks for a spare once the segment that begins at `base_lsn` is that full.
+    /// Asks for a spare once a quarter of the segment that begins at `base_lsn` is taken.
     pub(super) fn set_spare_at(&self, base_lsn: u64) {
-        self.spare_at.store(base_lsn + self.spare_after(), Ordering::Relaxed);
+        self.spare_at.store(base_lsn + self.options.segment_bytes / 4, Ordering::Relaxed);
     }
 
     fn advance_written(&self, written: u64) {

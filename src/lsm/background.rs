@@ -123,21 +123,27 @@ impl<E: Env> Core<E> {
                 return None;
             }
             let damaged = state.compaction_error.as_ref().is_some_and(Error::is_corruption);
-            let allowed = !state.manual && !damaged;
-            let oldest = self.snapshots.readers(|| self.visible())[0];
-            let pick = |idle| {
-                if allowed { picker::pick(state.trees.values(), &state.busy, oldest, idle) } else { None }
-            };
-            if let Some(compaction) = pick(idle) {
-                if idle {
-                    self.env.reached("lsm.compaction_idle");
+            let (mut due, mut spare) = (None, None);
+            if !state.manual && !damaged {
+                let oldest = self.snapshots.readers(|| self.visible())[0];
+                let trees: Vec<_> = state.trees.values().map(|of| picker::Of::new(&of.tree, &of.version)).collect();
+                due = picker::pick(&trees, &state.busy, oldest);
+                if due.is_none() {
+                    spare = picker::pick_idle(&trees, &state.busy, oldest);
                 }
+            }
+            if idle && spare.is_some() {
+                self.env.reached("lsm.compaction_idle");
+                due = spare.take();
+            }
+            if let Some(compaction) = due {
                 self.occupy(&mut state, &compaction);
                 return Some(compaction);
             }
             let seen = self.visible();
-            if pick(true).is_none() {
+            if spare.is_none() {
                 self.work.wait(&mut state);
+                idle = false;
             } else {
                 idle = self.work.wait_for(&mut state, IDLE) && self.visible() == seen;
             }

@@ -48,8 +48,7 @@ impl<E: Env> Core<E> {
         let last = tree.current().version.levels().len() - 1;
         for level in 0..last {
             self.compact_picked(tree, |version| {
-                let of = Of { tree, version, options: tree.options() };
-                let picked = picker::whole_level(&of, level, &BTreeSet::new())?;
+                let picked = picker::whole_level(&Of::new(tree, version), level, &BTreeSet::new())?;
                 Some(Compaction { movable: false, ..picked })
             })?;
         }
@@ -57,8 +56,7 @@ impl<E: Env> Core<E> {
         let dirty = version.levels()[last].iter().filter(|table| table.info().tombstones > 0);
         for table in dirty {
             self.compact_picked(tree, |version| {
-                let of = Of { tree, version, options: tree.options() };
-                picker::in_place(&of, last, table, &BTreeSet::new())
+                picker::in_place(&Of::new(tree, version), last, table, &BTreeSet::new())
             })?;
         }
         Ok(())

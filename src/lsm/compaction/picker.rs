@@ -20,7 +20,7 @@ use crate::base::key::SeqNum;
 use crate::env::Env;
 use crate::lsm::options::Options;
 use crate::lsm::table::{Compression, Table, TableOptions};
-use crate::lsm::tree::{Tree, TreeState};
+use crate::lsm::tree::Tree;
 use crate::lsm::version::Version;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -82,20 +82,11 @@ pub(in crate::lsm) fn debt_bytes<E: Env>(version: &Version<E>, options: &Options
     Shape::of(version, options).debt_bytes()
 }
 
-/// Picks the most urgent compaction of any tree whose inputs are all free. `oldest` is what every reader sees; `idle` tells
-/// that nothing was written for a while.
-pub(in crate::lsm) fn pick<'a, E: Env>(
-    trees: impl Iterator<Item = &'a TreeState<E>>,
-    busy: &BTreeSet<u64>,
-    oldest: SeqNum,
-    idle: bool,
-) -> Option<Compaction<E>> {
-    let trees: Vec<Of<'a, E>> =
-        trees.map(|tree| Of { tree: &tree.tree, version: &tree.version, options: tree.tree.options() }).collect();
-    let mut levels: Vec<(f64, usize, &Of<'a, E>)> = Vec::new();
-    for of in &trees {
-        let shape = Shape::of(of.version, &of.options);
-        levels.extend((0..of.version.levels().len() - 1).map(|level| (shape.score(level), level, of)));
+/// Picks the most urgent compaction of any tree whose inputs are all free. `oldest` is what every reader sees.
+pub(in crate::lsm) fn pick<E: Env>(trees: &[Of<'_, E>], busy: &BTreeSet<u64>, oldest: SeqNum) -> Option<Compaction<E>> {
+    let mut levels: Vec<(f64, usize, &Of<'_, E>)> = Vec::new();
+    for of in trees {
+        levels.extend((0..of.version.levels().len() - 1).map(|level| (of.shape.score(level), level, of)));
     }
     levels.retain(|(score, ..)| *score >= 1.0);
     // Stable: among equals the upper level and the older keyspace win.
@@ -104,15 +95,19 @@ pub(in crate::lsm) fn pick<'a, E: Env>(
         0 => whole_level(of, 0, busy),
         _ => one_table(of, level, busy),
     });
-    let dense = || trees.iter().find_map(|of| with_tombstones(of, busy, oldest, DENSE_PERCENT));
-    let rest = || {
-        let cheap = |compaction: &Compaction<E>| {
-            bytes(&compaction.lower) <= bytes(&compaction.upper).saturating_mul(IDLE_COST_MAX)
-        };
-        let top = |of: &Of<'a, E>| whole_level(of, 0, busy).filter(cheap);
-        trees.iter().find_map(|of| top(of).or_else(|| with_tombstones(of, busy, oldest, IDLE_PERCENT)))
-    };
-    full.or_else(dense).or_else(|| if idle { rest() } else { None })
+    full.or_else(|| trees.iter().find_map(|of| with_tombstones(of, busy, oldest, DENSE_PERCENT)))
+}
+
+/// Picks what may be compacted without need, for when nothing was written for a while.
+pub(in crate::lsm) fn pick_idle<E: Env>(
+    trees: &[Of<'_, E>],
+    busy: &BTreeSet<u64>,
+    oldest: SeqNum,
+) -> Option<Compaction<E>> {
+    let cheap =
+        |compaction: &Compaction<E>| bytes(&compaction.lower) <= bytes(&compaction.upper).saturating_mul(IDLE_COST_MAX);
+    let top = |of| whole_level(of, 0, busy).filter(cheap);
+    trees.iter().find_map(|of| top(of).or_else(|| with_tombstones(of, busy, oldest, IDLE_PERCENT)))
 }
 
 /// Picks a table of which at least `percent` are tombstones that every reader sees.
@@ -153,14 +148,16 @@ pub(in crate::lsm) fn in_place<E: Env>(
 
 /// A tree as it is now.
 pub(in crate::lsm) struct Of<'a, E: Env> {
-    pub(in crate::lsm) tree: &'a Arc<Tree<E>>,
-    pub(in crate::lsm) version: &'a Arc<Version<E>>,
-    pub(in crate::lsm) options: Arc<Options>,
+    tree: &'a Arc<Tree<E>>,
+    version: &'a Arc<Version<E>>,
+    options: Arc<Options>,
+    shape: Shape,
 }
 
-impl<E: Env> Clone for Of<'_, E> {
-    fn clone(&self) -> Self {
-        Of { tree: self.tree, version: self.version, options: Arc::clone(&self.options) }
+impl<'a, E: Env> Of<'a, E> {
+    pub(in crate::lsm) fn new(tree: &'a Arc<Tree<E>>, version: &'a Arc<Version<E>>) -> Of<'a, E> {
+        let options = tree.options();
+        Of { tree, version, shape: Shape::of(version, &options), options }
     }
 }
 
@@ -171,7 +168,7 @@ pub(in crate::lsm) fn whole_level<E: Env>(of: &Of<'_, E>, level: usize, busy: &B
 
 fn one_table<E: Env>(of: &Of<'_, E>, level: usize, busy: &BTreeSet<u64>) -> Option<Compaction<E>> {
     let version = of.version;
-    let output_level = Shape::of(version, &of.options).output_of(level);
+    let output_level = of.shape.output_of(level);
     let ratio = |table: &Arc<Table<E>>| {
         let info = table.info();
         let dragged = bytes(version.overlapping(output_level, &info.smallest.0, &info.largest.0));
@@ -193,7 +190,7 @@ fn build<E: Env>(
     let (version, options) = (of.version, &*of.options);
     let smallest = upper.iter().map(|table| &table.info().smallest.0).min()?;
     let largest = upper.iter().map(|table| &table.info().largest.0).max()?;
-    let output_level = Shape::of(version, options).output_of(level);
+    let output_level = of.shape.output_of(level);
     let lower = version.overlapping(output_level, smallest, largest).to_vec();
     let is_busy = |table: &Arc<Table<E>>| busy.contains(&table.info().file_no);
     if upper.iter().any(is_busy) || lower.iter().any(is_busy) {

@@ -27,55 +27,48 @@ pub(super) fn bytes<E: Env>(tables: &[Arc<Table<E>>]) -> u64 {
 }
 
 /// The levels as they are and as they are to be.
-pub(super) struct Shape<'a> {
-    options: &'a Options,
-    /// Tables of level 0.
-    files: usize,
+pub(in crate::lsm) struct Shape {
+    /// How full level 0 is.
+    top_score: f64,
     /// Bytes of each level.
     held: Vec<u64>,
+    /// Bytes that each level may hold; of the last one, any number.
+    sizes: Vec<u64>,
     base: usize,
-    /// Bytes of the last level, which the others' sizes follow from.
-    largest: u64,
 }
 
-impl<'a> Shape<'a> {
-    pub(super) fn of<E: Env>(version: &Version<E>, options: &'a Options) -> Shape<'a> {
+impl Shape {
+    pub(super) fn of<E: Env>(version: &Version<E>, options: &Options) -> Shape {
         let held = version.levels().iter().map(|level| bytes(level)).collect();
         Shape::new(version.levels()[0].len(), held, options)
     }
 
-    fn new(files: usize, held: Vec<u64>, options: &'a Options) -> Shape<'a> {
+    fn new(files: usize, held: Vec<u64>, options: &Options) -> Shape {
+        let last = held.len() - 1;
         // Of a tree of another shape the largest level is what the last one will become.
         let largest = held[1..].iter().copied().max().expect("there are two levels at least");
-        let (mut base, mut size) = (held.len() - 1, largest);
+        let (mut base, mut size) = (last, largest);
         while base > 1 && size > options.level_bytes_base {
             base -= 1;
             size /= options.level_size_multiplier;
         }
-        Shape { options, files, held, base, largest }
-    }
-
-    /// Returns how many bytes `level`, which is not the last, may hold.
-    fn size(&self, level: usize) -> u64 {
-        let above_last = (self.held.len() - 1 - level) as u32;
-        let part = self.largest / self.options.level_size_multiplier.saturating_pow(above_last);
         // Not so small that each compaction of level 0 overfills it many times.
-        part.max(self.options.level_bytes_base / self.options.level_size_multiplier)
+        let smallest = options.level_bytes_base / options.level_size_multiplier;
+        let part = |above: u32| largest / options.level_size_multiplier.saturating_pow(above);
+        let size = |level| if level == last { u64::MAX } else { part((last - level) as u32).max(smallest) };
+        let sizes = (0..held.len()).map(size).collect();
+        Shape { top_score: files as f64 / options.l0_compaction_files as f64, held, sizes, base }
     }
 
     /// Returns how full `level` is; 1.0 and more asks for a compaction.
     pub(super) fn score(&self, level: usize) -> f64 {
+        let held = self.held[level];
         match level {
-            0 => self.files as f64 / self.options.l0_compaction_files as f64,
+            0 => self.top_score,
             last if last + 1 == self.held.len() => 0.0,
-            _ if level < self.base => {
-                if self.held[level] > 0 {
-                    DRAIN_SCORE
-                } else {
-                    0.0
-                }
-            }
-            _ => self.held[level] as f64 / self.size(level).max(1) as f64,
+            _ if level >= self.base => held as f64 / self.sizes[level].max(1) as f64,
+            _ if held > 0 => DRAIN_SCORE,
+            _ => 0.0,
         }
     }
 
@@ -89,7 +82,7 @@ impl<'a> Shape<'a> {
     pub(super) fn debt_bytes(&self) -> u64 {
         let over = |level: usize| match level < self.base {
             true => self.held[level],
-            false => self.held[level].saturating_sub(self.size(level)),
+            false => self.held[level].saturating_sub(self.sizes[level]),
         };
         (1..self.held.len() - 1).map(over).sum()
     }
@@ -120,7 +113,7 @@ mod tests {
         let options = options();
         let shape = Shape::new(0, vec![0, 0, 0, 90 * MIB, 2_000 * MIB], &options);
         assert_eq!((shape.base, shape.output_of(0), shape.output_of(2), shape.output_of(3)), (2, 2, 3, 4));
-        assert_eq!((shape.size(2), shape.size(3)), (20 * MIB, 200 * MIB));
+        assert_eq!((shape.sizes[2], shape.sizes[3]), (20 * MIB, 200 * MIB));
         assert_eq!((shape.score(3), shape.score(4), shape.debt_bytes()), (0.45, 0.0, 0));
         let shape = Shape::new(0, vec![0, 0, 50 * MIB, 300 * MIB, 2_000 * MIB], &options);
         assert_eq!((shape.score(2), shape.score(3), shape.debt_bytes()), (2.5, 1.5, 130 * MIB));
