@@ -81,6 +81,26 @@ pub(super) fn make_copies(workload: &mut Workload, seed: u64) {
     }
 }
 
+/// Leaves everything to the last segment of the log, commit by synced commit, in half of the workloads: damage strikes there.
+pub(super) fn stay_in_log(workload: &mut Workload, seed: u64) {
+    let mut random = Salted::new(seed ^ 0x7374_6179);
+    if random.below(2) == 0 {
+        return;
+    }
+    workload.options.memtable_bytes = 64 << 10;
+    workload.options.wal_segment_bytes = 64 << 10;
+    workload.steps.retain(|step| !matches!(step, Step::Reopen(_) | Step::Client { op: Op::Flush | Op::Compact, .. }));
+    for step in &mut workload.steps {
+        if let Step::Client { client, op, .. } = step {
+            *client = 0;
+            if let Op::Write { level, .. } = op {
+                *level = Level::Sync;
+            }
+        }
+    }
+    workload.steps.push(Step::Reopen(End::default()));
+}
+
 fn newer_options(random: &mut Salted) -> EngineOptions {
     let mut pick = |choices: &[u64]| choices[random.below(choices.len() as u64) as usize];
     let twin_memtable_bytes = pick(&[0, 0, 4 << 10, 64 << 10]) as usize;

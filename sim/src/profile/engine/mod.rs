@@ -39,7 +39,9 @@ use std::collections::BTreeSet;
 pub fn case(seed: u64, planted: &BTreeSet<String>) -> Case {
     let mut world = world(seed, planted);
     let mut workload = generate::workload(seed, Size { steps_max: 120 });
-    focus(seed, &mut world, &mut workload);
+    if focus(seed, &mut world, &mut workload) == 0 {
+        generate::stay_in_log(&mut workload, seed);
+    }
     generate::make_copies(&mut workload, seed);
     Case::new(world, Workload::Engine(workload))
 }
