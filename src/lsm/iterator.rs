@@ -18,6 +18,7 @@
 //! Source: LevelDB `db/db_iter.cc`.
 
 use super::iter::{InternalIterator, MergingIterator};
+use super::table::TableInfo;
 use super::value::Value;
 use crate::base::key::{SeqNum, Tag, ValueKind};
 use crate::base::{Error, Result};
@@ -73,12 +74,22 @@ impl Bounds {
         Bounds { low: prefix.to_vec(), high }
     }
 
+    /// Returns true if keys of the table may lie within.
+    pub(super) fn meet(&self, table: &TableInfo) -> bool {
+        self.low <= table.largest.0 && self.contains_below_high(&table.smallest.0)
+    }
+
+    /// Returns where it begins.
+    pub(super) fn low(&self) -> &[u8] {
+        &self.low
+    }
+
     /// Returns where it ends.
     fn edge(&self) -> Edge<'_> {
         self.high.as_deref().map_or(Edge::End, Edge::Below)
     }
 
-    fn contains_below_high(&self, key: &[u8]) -> bool {
+    pub(super) fn contains_below_high(&self, key: &[u8]) -> bool {
         self.high.as_deref().is_none_or(|high| key < high)
     }
 }

@@ -148,6 +148,14 @@ impl<E: Env> Keyspace<E> {
         self.engine.core().compact_all(std::slice::from_ref(&self.tree))
     }
 
+    /// As [`Engine::compact_range`], for this keyspace.
+    ///
+    /// # Errors
+    /// As [`Engine::compact_range`]; [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the keyspace was dropped.
+    pub fn compact_range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Result<()> {
+        self.engine.core().compact_range(&self.tree, &Bounds::from_range(&range))
+    }
+
     /// Returns its tables by level, the newest first.
     pub fn levels(&self) -> Vec<LevelStatistics> {
         self.tree.current().version.level_statistics()

@@ -9,7 +9,7 @@
 //! The first two are asserted whenever a version is made.
 
 use super::iter::{InternalIterator, MergingIterator};
-use super::iterator::Source;
+use super::iterator::{Bounds, Source};
 use super::manifest::format::{TreeEdit, VersionEdit};
 use super::memtable::AnyMemtable;
 use super::stats::{Counters, LevelStatistics};
@@ -239,6 +239,20 @@ impl<E: Env> SuperVersion<E> {
             }
         }
         self.version.get(key, seq, counters)
+    }
+}
+
+impl<E: Env> SuperVersion<E> {
+    /// Returns true if a memtable has an entry within `bounds`.
+    pub(super) fn memtables_meet(&self, bounds: &Bounds) -> Result<bool> {
+        for memtable in std::iter::once(&self.memtable).chain(self.immutables.iter().map(|full| &full.memtable)) {
+            let mut iter = memtable.iter();
+            iter.seek(bounds.low(), Tag::seek(SeqNum::MAX))?;
+            if iter.valid() && bounds.contains_below_high(iter.key()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

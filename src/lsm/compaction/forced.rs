@@ -1,12 +1,18 @@
-//! Compacting everything because someone asked: level by level down to the last one.
+//! Compacting because someone asked: everything, or what lies in a range of keys, level by level down to the last one.
 //!
-//! Runs on the caller's thread while the background compactions are held off. Afterwards every key lies in one level, and
-//! a tombstone or hidden version only where a snapshot still needs it. The last level's tables are rewritten only if they hold tombstones.
+//! Runs on the caller's thread. Afterwards every key that was there lies in one level, and a tombstone or hidden version
+//! only where a snapshot still needs it. The last level's tables are rewritten only if they hold tombstones.
+//!
+//! - All: background compactions are held off until the end.
+//! - A range: they are held off only while the inputs in one level are chosen, all at once: what goes down meanwhile on
+//!   other ways ends up below too. Each level is done once, so writers cannot keep it going.
+//! - Closing the engine ends either.
 
 use super::picker::{self, Compaction, Of};
 use crate::base::Result;
 use crate::env::{Env, EnvCondvar};
-use crate::lsm::state::Core;
+use crate::lsm::iterator::Bounds;
+use crate::lsm::state::{Core, State};
 use crate::lsm::tree::Tree;
 use crate::lsm::version::Version;
 use std::collections::BTreeSet;
@@ -75,5 +81,92 @@ impl<E: Env> Core<E> {
         let result = self.compact(&compaction);
         drop(self.release(&compaction));
         result
+    }
+
+    /// Compacts every table of `tree` that is there now and holds keys within `bounds`.
+    pub(in crate::lsm) fn compact_bounds(&self, tree: &Arc<Tree<E>>, bounds: &Bounds) -> Result<()> {
+        let last = tree.current().version.levels().len() - 1;
+        for level in 0..last {
+            self.compact_claimed(tree, |of, busy| {
+                let tables = &of.version.levels()[level];
+                let meant: Vec<_> = tables.iter().filter(|table| bounds.meet(table.info())).cloned().collect();
+                match meant.is_empty() {
+                    true => Claim::Nothing,
+                    // What stays in level 0 must be newer than what goes.
+                    false if level == 0 => picker::whole_level(of, 0, busy).into(),
+                    false => picker::build(of, level, meant, busy).into(),
+                }
+            })?;
+        }
+        let version = Arc::clone(&tree.current().version);
+        let dirty =
+            version.levels()[last].iter().filter(|table| table.info().tombstones > 0 && bounds.meet(table.info()));
+        for table in dirty {
+            self.compact_claimed(tree, |of, busy| {
+                match of.version.levels()[last].iter().any(|there| Arc::ptr_eq(there, table)) {
+                    true => picker::in_place(of, last, table, busy).into(),
+                    false => Claim::Nothing,
+                }
+            })?;
+        }
+        self.purge_obsolete();
+        Ok(())
+    }
+
+    /// Runs the compaction that `claim` chooses once its inputs are free; none starts while it waits for that.
+    fn compact_claimed(
+        &self,
+        tree: &Arc<Tree<E>>,
+        claim: impl Fn(&Of<'_, E>, &BTreeSet<u64>) -> Claim<E>,
+    ) -> Result<()> {
+        let mut state = self.state.lock();
+        while state.manual {
+            self.check_going(&state)?;
+            self.progress.wait(&mut state);
+        }
+        state.manual = true;
+        let claimed = loop {
+            if let Err(error) = self.check_going(&state) {
+                break Err(error);
+            }
+            let Some(there) = state.trees.get(&tree.id) else { break Ok(None) };
+            match claim(&Of::new(tree, &there.version), &state.busy) {
+                Claim::Nothing => break Ok(None),
+                Claim::Ready(compaction) => break Ok(Some(compaction)),
+                Claim::Busy => self.progress.wait(&mut state),
+            }
+        };
+        state.manual = false;
+        if let Ok(Some(compaction)) = &claimed {
+            self.occupy(&mut state, compaction);
+        }
+        self.work.notify_all();
+        self.progress.notify_all();
+        drop(state);
+        let Some(compaction) = claimed? else { return Ok(()) };
+        // Rewritten, not moved: what is hidden is to go.
+        let compaction = Compaction { movable: false, ..compaction };
+        let result = self.compact(&compaction);
+        drop(self.release(&compaction));
+        result
+    }
+
+    fn check_going(&self, state: &State<E>) -> Result<()> {
+        self.check_open()?;
+        state.poisoned.clone().map_or(Ok(()), Err)
+    }
+}
+
+/// What there is to compact in one step.
+enum Claim<E: Env> {
+    Nothing,
+    /// Another compaction has some of it.
+    Busy,
+    Ready(Compaction<E>),
+}
+
+impl<E: Env> From<Option<Compaction<E>>> for Claim<E> {
+    fn from(picked: Option<Compaction<E>>) -> Claim<E> {
+        picked.map_or(Claim::Busy, Claim::Ready)
     }
 }

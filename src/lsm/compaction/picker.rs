@@ -149,7 +149,7 @@ pub(in crate::lsm) fn in_place<E: Env>(
 /// A tree as it is now.
 pub(in crate::lsm) struct Of<'a, E: Env> {
     tree: &'a Arc<Tree<E>>,
-    version: &'a Arc<Version<E>>,
+    pub(in crate::lsm) version: &'a Arc<Version<E>>,
     options: Arc<Options>,
     shape: Shape,
 }
@@ -181,7 +181,8 @@ fn one_table<E: Env>(of: &Of<'_, E>, level: usize, busy: &BTreeSet<u64>) -> Opti
     candidates.into_iter().find_map(|(_, table)| build(of, level, vec![Arc::clone(table)], busy))
 }
 
-fn build<E: Env>(
+/// Takes the tables `upper` of `level` and what they overlap in the level they go to; `None` if there are none, or one is busy.
+pub(in crate::lsm) fn build<E: Env>(
     of: &Of<'_, E>,
     level: usize,
     upper: Vec<Arc<Table<E>>>,

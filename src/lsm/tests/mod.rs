@@ -1,6 +1,7 @@
 //! Tests of the whole engine over the operating system: the model, opening, and what is refused.
 #![allow(clippy::disallowed_methods, reason = "these tests damage real files and use real threads")]
 
+mod compact_range;
 mod keyspaces;
 mod model;
 mod open;
