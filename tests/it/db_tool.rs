@@ -143,3 +143,77 @@ fn backups_are_made_listed_verified_purged_and_restored() {
     let refused = aidb(&["restore", &backups, &text(&place.path().join("none"))]).expect_err("damaged");
     assert!(refused.contains(&text(&table)) && refused.contains("offset"), "{refused}");
 }
+
+#[test]
+fn a_range_is_compacted() {
+    let place = tempfile::tempdir().expect("a directory");
+    let dir = place.path().to_str().expect("text");
+    let db = database(place.path());
+    (0..100).for_each(|number| db.delete(format!("user:{number:03}")).expect("deleted"));
+    db.close().expect("closed");
+    let tombstones = || {
+        let levels = aidb(&["levels", dir]).expect("read");
+        let columns =
+            levels.lines().filter(|line| line.contains("..=")).filter_map(|line| line.split_whitespace().nth(4));
+        columns.map(|count| count.parse::<u64>().expect("a number")).sum::<u64>()
+    };
+    assert!(aidb(&["compact", dir, "--keyspace", "nothing"]).expect_err("no keyspace").contains("nothing"));
+    assert!(aidb(&["compact", dir, "--from", "user:0", "--to", "user:1"]).expect("done").contains("bytes of tables"));
+    assert_eq!(tombstones(), 0);
+    assert_eq!(aidb(&["scan", dir]).expect("read").lines().count(), 201);
+    aidb(&["compact", dir, "--keyspace", "events"]).expect("done");
+    aidb(&["compact", dir]).expect("done");
+    assert!(aidb(&["compact", "/nowhere"]).expect_err("no database").contains("/nowhere"));
+}
+
+/// Changes a byte of `path`.
+fn damage(path: &Path, at: usize) {
+    let mut bytes = std::fs::read(path).expect("read");
+    bytes[at] ^= 1;
+    std::fs::write(path, bytes).expect("written");
+}
+
+#[test]
+fn every_file_is_dumped_and_damage_passed_over() {
+    let place = tempfile::tempdir().expect("a directory");
+    let (dir, backups) = (place.path().join("db"), place.path().join("backups"));
+    let text = |path: &Path| path.to_str().expect("text").to_owned();
+    database(&dir).close().expect("closed");
+    aidb(&["backup", "create", &text(&dir), &text(&backups)]).expect("made");
+    let is_ours = |path: &PathBuf| !path.ends_with("LOCK") && path.extension().is_none_or(|is| is != "spare");
+    let files = || image(place.path()).into_keys().filter(is_ours);
+    let find = |what: &str| files().find(|path| text(path).contains(what)).unwrap_or_else(|| panic!("no {what}"));
+    let dump = |path: &Path| aidb(&["dump", &text(path)]);
+    for path in files().filter(|path| std::fs::metadata(path).expect("there").len() > 0) {
+        assert!(
+            dump(&path).is_ok_and(|text| text.contains('#') || text.starts_with("MANIFEST-")),
+            "{}",
+            path.display()
+        );
+    }
+    let table = find(".sst");
+    let whole = dump(&table).expect("sound");
+    assert!(whole.contains("\tPut\tuser:007\tvalue 7\\n") || whole.contains("\tPut\t\\x00\\x07\tevent"), "{whole}");
+    let two = aidb(&["dump", &text(&table), "--limit", "2"]).expect("sound");
+    assert_eq!(two.lines().filter(|line| line.contains("\tPut\t")).count(), 2);
+    // One block is lost, the others are not; without the index they are found all the same.
+    let entries = |text: &str| text.lines().filter(|line| line.contains("\tPut\t")).count();
+    damage(&table, 3);
+    assert!(dump(&table).expect_err("damaged").contains("is damaged"));
+    damage(&table, 3);
+    let len = std::fs::metadata(&table).expect("there").len() as usize;
+    damage(&table, len - 100);
+    let output = Command::new(env!("CARGO_BIN_EXE_aidb")).args(["dump", &text(&table)]).output();
+    let output = output.expect("it runs");
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!output.status.success() && printed.contains("footer: "), "{printed}");
+    assert_eq!(entries(&printed), entries(&whole));
+    let segment = find("wal/");
+    assert!(dump(&segment).expect("sound").contains("\tPut\t"), "operations of the log");
+    damage(&find("BACKUP-"), 40);
+    assert!(dump(&find("BACKUP-")).is_err());
+    std::fs::write(place.path().join("other"), "text").expect("written");
+    assert!(
+        aidb(&["dump", &text(&place.path().join("other"))]).expect_err("not ours").contains("no file of a database")
+    );
+}

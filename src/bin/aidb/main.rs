@@ -6,6 +6,7 @@
 
 mod aof;
 mod bench;
+mod dump;
 mod inspect;
 mod operate;
 mod output;
@@ -43,6 +44,16 @@ enum Command {
         /// The new directory; must not exist or be empty.
         target: PathBuf,
     },
+    /// Compacts a database, or a range of its keys, and gives the space of what was deleted back.
+    ///
+    /// Opens the database, which recovers it if it was not closed; no other process may have it open.
+    #[command(after_help = operate::COMPACT_HELP)]
+    Compact(operate::Compact),
+    /// Prints what a file of a database holds: a table, a segment of its log, a MANIFEST, CURRENT, a backup's manifest or log.
+    ///
+    /// Changes nothing. Exits with 1 on damage, which is printed with its offset.
+    #[command(after_help = dump::HELP)]
+    Dump(dump::Options),
     /// Prints the value of a key.
     ///
     /// Changes nothing; another process may have the database open. Exits with 1 if there is no such key.
@@ -96,6 +107,8 @@ fn main() -> ExitCode {
         Command::Backup(command) => operate::backup(&command),
         Command::Bench(options) => bench::run(&options),
         Command::Checkpoint { dir, target } => operate::checkpoint(&dir, &target),
+        Command::Compact(options) => operate::compact(&options),
+        Command::Dump(options) => dump::run(&options),
         Command::Get(options) => inspect::get(&options),
         Command::Levels { dir } => inspect::levels(&dir),
         Command::Restore { backups, target, number } => operate::restore(&backups, number, &target),

@@ -1,8 +1,9 @@
-//! `aidb checkpoint`, `backup` and `restore`: copies of a database's directory.
+//! `aidb checkpoint`, `backup` and `restore`: copies of a database's directory; `aidb compact`.
 
 use crate::aof::time;
-use crate::output::Output;
-use aidb::{DB, Options, backup};
+use crate::output::{Output, unescape};
+use aidb::{DB, KeyspaceOptions, Options, backup};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 pub(crate) const CHECKPOINT_HELP: &str = "Examples:
@@ -16,6 +17,53 @@ fn open(dir: &Path) -> Result<DB, String> {
         return Err(format!("{} is not a database: it has no file CURRENT", dir.display()));
     }
     DB::open(dir, options).map_err(|error| error.to_string())
+}
+
+pub(crate) const COMPACT_HELP: &str = "Examples:
+  aidb compact /srv/db                     everything, all keyspaces
+  aidb compact /srv/db --from user: --to 'user;'
+  aidb compact /srv/db --keyspace events --to '\\x00\\x07'";
+
+/// What to compact.
+#[derive(clap::Args)]
+pub(crate) struct Compact {
+    /// The database's directory.
+    dir: PathBuf,
+    /// Only this keyspace; with a range and without this, the default one.
+    #[arg(long)]
+    keyspace: Option<String>,
+    /// Keys at or after this one.
+    #[arg(long)]
+    from: Option<String>,
+    /// Keys before this one.
+    #[arg(long)]
+    to: Option<String>,
+}
+
+/// Compacts what `options` name.
+pub(crate) fn compact(options: &Compact) -> Result<(), String> {
+    let words = |error: aidb::Error| error.to_string();
+    let key = |key: &Option<String>| key.as_deref().map(unescape).transpose();
+    let from = key(&options.from)?.map_or(Bound::Unbounded, Bound::Included);
+    let to = key(&options.to)?.map_or(Bound::Unbounded, Bound::Excluded);
+    let db = open(&options.dir)?;
+    let before = db.statistics();
+    match &options.keyspace {
+        None if (&from, &to) == (&Bound::Unbounded, &Bound::Unbounded) => db.force_compaction(),
+        None => db.compact_range((from, to)),
+        Some(name) if !db.keyspaces().contains(name) => {
+            return Err(format!("there is no keyspace {name:?} in {}", options.dir.display()));
+        }
+        Some(name) => {
+            db.keyspace(name, KeyspaceOptions::default()).and_then(|keyspace| keyspace.compact_range((from, to)))
+        }
+    }
+    .map_err(words)?;
+    let bytes = |of: &aidb::Statistics| of.levels.iter().map(|level| level.bytes).sum::<u64>();
+    let after = db.statistics();
+    let files = after.levels.iter().map(|level| level.files).sum::<u64>();
+    say(&format!("{} bytes of tables became {} bytes in {files} tables", bytes(&before), bytes(&after)))?;
+    db.close().map_err(words)
 }
 
 /// Makes `target` a checkpoint of the database in `dir`.

@@ -305,6 +305,48 @@ pub fn decode_file(bytes: &[u8], file_no: u64) -> Result<(Vec<VersionEdit>, u64)
     Ok((edits, at as u64))
 }
 
+/// A stretch of a MANIFEST.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Where it begins.
+    pub offset: u64,
+    /// How many bytes it takes.
+    pub bytes: u64,
+    /// The edit, or what is wrong.
+    pub content: Result<VersionEdit, &'static str>,
+}
+
+/// Splits the whole of file `file_no` into good records and what lies between, whatever is damaged. A part that is wrong stands for
+/// the header, or for what was written torn or damaged; of version 1 if the header is readable and says so.
+pub fn parts(bytes: &[u8], file_no: u64) -> Vec<Part> {
+    let part = |from: usize, to: usize, content| Part { offset: from as u64, bytes: (to - from) as u64, content };
+    let header = bytes.get(..FILE_HEADER_BYTES);
+    let header = header.filter(|header| get_u32(header, 12) == Some(crc32(&[file_no], &[&header[..12]])));
+    let mut parts = Vec::new();
+    if header.is_none() {
+        parts.push(part(0, bytes.len().min(FILE_HEADER_BYTES), Err("manifest header checksum")));
+    }
+    let is_first = header.is_some_and(|header| get_u32(header, 8) == Some(VERSION_1));
+    let (mut at, mut bad_from) = (FILE_HEADER_BYTES, FILE_HEADER_BYTES);
+    let what = "no good record";
+    while at < bytes.len() {
+        let Some((payload, next)) = record_at(bytes, file_no, at) else {
+            at += ALIGNMENT;
+            continue;
+        };
+        if bad_from < at {
+            parts.push(part(bad_from, at, Err(what)));
+        }
+        let edit = VersionEdit::decode(payload).map(|edit| if is_first { edit.upgrade() } else { edit });
+        parts.push(part(at, next.min(bytes.len()), edit));
+        (at, bad_from) = (next, next);
+    }
+    if bad_from < bytes.len() {
+        parts.push(part(bad_from, bytes.len(), Err(what)));
+    }
+    parts
+}
+
 /// Returns the content of `CURRENT` that names MANIFEST `number`.
 pub fn encode_current(number: u64) -> String {
     let name = manifest_name(number);

@@ -237,6 +237,11 @@ impl<'a> Block<'a> {
         self.layout.count
     }
 
+    /// Returns the bytes that the ranges of values are of.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     #[inline]
     fn prefix(&self) -> &'a [u8] {
         &self.bytes[HEADER_BYTES..HEADER_BYTES + self.layout.prefix_len]

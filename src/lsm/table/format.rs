@@ -198,6 +198,21 @@ pub fn unseal(stored: &[u8], file_no: u64, offset: u64) -> Result<Bytes, Damage>
     unseal_slice(stored, file_no, offset, true)
 }
 
+/// Returns how long the sealed block is that begins with `bytes`, at `offset` of file `file_no`: to where its seal is good.
+pub fn sealed_bytes(bytes: &[u8], file_no: u64, offset: u64) -> Option<usize> {
+    let payload_len_max = bytes.len().checked_sub(SEAL_BYTES)?.min(BLOCK_RAW_BYTES_MAX);
+    // A checksum is computed only where the fields before it can be true.
+    let plausible = |len: &usize| match (Compression::from_u8(bytes[*len]), get_u32(bytes, len + 1)) {
+        (Some(Compression::None), Some(raw_len)) => raw_len as usize == *len,
+        (Some(used), Some(raw_len)) => {
+            (*len..=compress::raw_len_max(used, *len).min(BLOCK_RAW_BYTES_MAX)).contains(&(raw_len as usize))
+        }
+        _ => false,
+    };
+    let is_good = |len: &usize| get_u32(bytes, len + 5) == Some(crc32(&[file_no, offset], &[&bytes[..len + 5]]));
+    (1..=payload_len_max).find(|len| plausible(len) && is_good(len)).map(|len| len + SEAL_BYTES)
+}
+
 /// [`unseal`] that may leave out the CRC, for a planted bug.
 pub(super) fn unseal_slice(stored: &[u8], file_no: u64, offset: u64, check_crc: bool) -> Result<Bytes, Damage> {
     let (payload_len, compression, raw_len) = open_seal(stored, file_no, offset, check_crc)?;

@@ -11,6 +11,7 @@ pub mod format;
 mod index;
 mod iterator;
 mod reader;
+pub mod salvage;
 
 pub use builder::TableBuilder;
 pub use compress::Compression;

@@ -8,6 +8,7 @@ use aidb::aof::FrameKind;
 use aidb::aof::crypt::{SegmentKey, segment_key};
 use aidb::aof::format::{ALIGN, FRAME_BYTES, Fault, FrameHeader, HEADER_BYTES, SegmentHeader};
 use aidb::aof::record::format::Records;
+use aidb::lsm::batch::format::{Operation, decode_record};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -27,6 +28,16 @@ pub(crate) struct Options {
     /// Shows the records too.
     #[arg(long, value_enum)]
     records: Option<Shown>,
+    /// Shows at most so many frames.
+    #[arg(long)]
+    limit: Option<usize>,
+}
+
+impl Options {
+    /// Shows the operations of a database's log, and goes on behind damage.
+    pub(crate) fn of_database(file: PathBuf, limit: Option<usize>) -> Options {
+        Options { file, keys: Keys::default(), records: Some(Shown::Operations), limit }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -35,10 +46,12 @@ enum Shown {
     Text,
     /// As hexadecimal digits.
     Hex,
+    /// As the operations of a database's log: sequence number, keyspace, kind, key, value.
+    Operations,
 }
 
 /// Prints the frames of the segment that `options` names.
-pub(super) fn run(options: &Options) -> Result<(), String> {
+pub(crate) fn run(options: &Options) -> Result<(), String> {
     let keys = options.keys.ring()?;
     let image = Image::open(&options.file, keys.as_ref())?;
     let name = options.file.display();
@@ -51,7 +64,8 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
     };
     let mut output = Output::new();
     output.line(&describe(&header))?;
-    let dump = Dump { image: &image, header, key, shown: options.records };
+    let limit = options.limit.unwrap_or(usize::MAX);
+    let dump = Dump { image: &image, header, key, shown: options.records, limit };
     let damaged = dump.frames(&mut output)?;
     output.flush()?;
     match damaged {
@@ -82,6 +96,7 @@ struct Dump<'a> {
     header: SegmentHeader,
     key: Option<SegmentKey>,
     shown: Option<Shown>,
+    limit: usize,
 }
 
 impl Dump<'_> {
@@ -110,7 +125,9 @@ impl Dump<'_> {
     /// Prints all frames; returns where a good one follows a bad one.
     fn frames(&self, output: &mut Output) -> Result<Option<u64>, String> {
         let mut offset = HEADER_BYTES as u64;
-        while output.is_open() {
+        let (mut shown, mut damaged) = (0, None);
+        while output.is_open() && shown < self.limit {
+            shown += 1;
             match self.frame(offset)? {
                 Ok((frame, mut stored)) => {
                     self.line(output, offset, &frame)?;
@@ -121,14 +138,20 @@ impl Dump<'_> {
                 }
                 Err(fault) => {
                     output.line(&format!("# offset {offset}: what follows {fault}"))?;
-                    return self.behind(offset);
+                    if self.shown != Some(Shown::Operations) {
+                        return self.behind(offset, true);
+                    }
+                    let Some(next) = self.behind(offset, false)? else { break };
+                    damaged = damaged.or(Some(next));
+                    output.line(&format!("# offset {next}: a good frame"))?;
+                    offset = next;
                 }
             }
             if offset >= self.image.bytes() {
                 break;
             }
         }
-        Ok(None)
+        Ok(damaged)
     }
 
     fn line(&self, output: &mut Output, offset: u64, frame: &FrameHeader) -> Result<(), String> {
@@ -160,6 +183,9 @@ impl Dump<'_> {
         if frame.kind != FrameKind::Data {
             return output.line(&format!("\t{}", show(payload)));
         }
+        if self.shown == Some(Shown::Operations) {
+            return operations(output, payload);
+        }
         for (id, record) in (frame.first_id..).zip(Records::new(payload, frame.count)) {
             match record {
                 Ok(record) => output.line(&format!("\t{id}\t{}", show(record)))?,
@@ -170,8 +196,8 @@ impl Dump<'_> {
         Ok(())
     }
 
-    /// Looks behind the end for a good frame which says that the log was durable beyond it.
-    fn behind(&self, end: u64) -> Result<Option<u64>, String> {
+    /// Looks behind the end for a good frame; with `vouches`, for one which says that the log was durable beyond it.
+    fn behind(&self, end: u64, vouches: bool) -> Result<Option<u64>, String> {
         const STEP: usize = 1 << 16;
         let mut start = end + ALIGN;
         loop {
@@ -180,8 +206,9 @@ impl Dump<'_> {
             while at + FRAME_BYTES <= window.len() {
                 let offset = start + at as u64;
                 let frame = FrameHeader::decode(&window[at..], &self.header.place(self.lsn(offset)));
-                let durable = frame.ok().and_then(|frame| frame.durable(self.lsn(offset)));
-                if durable.is_some_and(|durable| durable > self.lsn(end)) {
+                let durable = |frame: FrameHeader| frame.durable(self.lsn(offset));
+                let is_meant = |frame| !vouches || durable(frame).is_some_and(|durable| durable > self.lsn(end));
+                if frame.is_ok_and(is_meant) {
                     return Ok(Some(offset));
                 }
                 at += ALIGN as usize;
@@ -192,4 +219,18 @@ impl Dump<'_> {
             start += at as u64;
         }
     }
+}
+
+/// Prints what a record of a database's log does.
+pub(crate) fn operations(output: &mut Output, payload: &[u8]) -> Result<(), String> {
+    let record = match decode_record(payload) {
+        Ok(record) => record,
+        Err(what) => return output.line(&format!("\t{what}: {}", payload.escape_ascii())),
+    };
+    for (seq, operation) in (record.first.0..).zip(record.operations()) {
+        let Operation { keyspace, kind, key, value } = operation?;
+        let (key, value) = (key.escape_ascii(), value.escape_ascii());
+        output.line(&format!("\t{seq}\t{keyspace}\t{kind:?}\t{key}\t{value}"))?;
+    }
+    Ok(())
 }

@@ -18,7 +18,7 @@
 
 mod append;
 mod archive;
-mod dump;
+pub(crate) mod dump;
 mod image;
 mod list;
 mod metrics;

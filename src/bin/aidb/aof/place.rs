@@ -5,7 +5,7 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 
 /// The option of commands that read payloads.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(super) struct Keys {
     /// File of the encryption keys: on each line a number and 64 hexadecimal digits; the last one is for new segments.
     #[arg(long = "keys", value_name = "FILE")]
