@@ -57,8 +57,8 @@ pub use base::{Error, ErrorKind, Result};
 pub use lsm::ops::backup;
 pub use lsm::{
     CheckpointReport, CommitInfo, Compression, Cursor, DB, DbIterator, Durability, Engine, Entry, IntegrityReport,
-    Keyspace, KeyspaceOptions, MemtableKind, Options, ReadOnly, Savepoint, Snapshot, Statistics, Transaction,
-    TransactionOptions, Value, WriteBatch, WriteOptions,
+    Keyspace, KeyspaceOptions, MemtableKind, MergeOperator, Options, ReadOnly, Savepoint, Snapshot, Statistics,
+    Transaction, TransactionOptions, Value, WriteBatch, WriteOptions,
 };
 
 /// Compiles what README shows.

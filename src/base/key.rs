@@ -32,6 +32,8 @@ pub enum ValueKind {
     Delete = 0,
     /// The key has the entry's value as of this sequence number.
     Put = 1,
+    /// The entry's value is merged onto what the key had before.
+    Merge = 3,
 }
 
 impl ValueKind {
@@ -40,6 +42,7 @@ impl ValueKind {
         match number {
             0 => Some(ValueKind::Delete),
             1 => Some(ValueKind::Put),
+            3 => Some(ValueKind::Merge),
             _ => None,
         }
     }
@@ -78,7 +81,11 @@ impl Tag {
 
     /// Returns the kind. A [`Tag::seek`] tag counts as a put.
     pub fn kind(self) -> ValueKind {
-        if self.0 as u8 == 0 { ValueKind::Delete } else { ValueKind::Put }
+        match self.0 as u8 {
+            0 => ValueKind::Delete,
+            3 => ValueKind::Merge,
+            _ => ValueKind::Put,
+        }
     }
 }
 

@@ -22,6 +22,7 @@
 use super::batch::WriteBatch;
 use super::batch::format::{Operation, RECORD_HEADER_BYTES, record_header};
 use super::db::CommitInfo;
+use super::manifest::format::{TreeEdit, VersionEdit};
 use super::options::Durability;
 use super::state::{Core, State, slow_rate};
 use super::tree::{Growing, Position, Tree, TreeState};
@@ -131,12 +132,17 @@ impl<E: Env> Writing<E> {
 }
 
 impl<E: Env> Leader<E> {
-    /// Fails if a keyspace that `batch` writes to is not there any more.
+    /// Fails if a keyspace that `batch` writes to is not there any more, or does not merge.
     fn check(&self, batch: &WriteBatch) -> Result<()> {
-        if batch.keyspaces().iter().all(|keyspace| self.trees.contains_key(keyspace)) {
-            return Ok(());
+        if !batch.keyspaces().iter().all(|keyspace| self.trees.contains_key(keyspace)) {
+            return Err(Error::invalid_argument("the batch writes to a keyspace that was dropped"));
         }
-        Err(Error::invalid_argument("the batch writes to a keyspace that was dropped"))
+        self.merged(batch).try_for_each(|tree| tree.check_merges())
+    }
+
+    /// Returns the keyspaces in which `batch` merges.
+    fn merged<'a>(&'a self, batch: &'a WriteBatch) -> impl Iterator<Item = &'a Arc<Tree<E>>> {
+        batch.merged().iter().filter_map(|keyspace| self.trees.get(keyspace)).map(|writing| &writing.tree)
     }
 }
 
@@ -212,7 +218,8 @@ impl<E: Env> Core<E> {
     fn lead(&self, own: &Commit<E>) -> Result<CommitInfo> {
         let mut leader = self.leader.lock();
         let check = own.check.as_ref().map_or(Ok(()), |check| check.run_last(self, &leader.recent));
-        if let Err(error) = leader.check(&own.batch).and(check) {
+        let checked = leader.check(&own.batch).and(check);
+        if let Err(error) = checked.and_then(|()| self.note_operators(&leader, &own.batch)) {
             drop(leader);
             self.step_down();
             return Err(error);
@@ -243,13 +250,27 @@ impl<E: Env> Core<E> {
         Ok(own_info)
     }
 
-    /// Takes the batches that go with one of `bytes`; one that is to be refused is left to lead.
+    /// Makes durable for which operator `batch` merges, in keyspaces where it is the first to do so.
+    fn note_operators(&self, leader: &Leader<E>, batch: &WriteBatch) -> Result<()> {
+        for tree in leader.merged(batch).filter(|tree| tree.merged_by().is_none()) {
+            let options = tree.options();
+            let name = options.merge_operator.as_ref().expect("the leader checked the batch").name();
+            self.check_running()?;
+            let edit = TreeEdit { keyspace: tree.id, merge_operator: Some(name.to_owned()), ..TreeEdit::default() };
+            let edit = VersionEdit { trees: vec![edit], ..VersionEdit::default() };
+            self.commit_edit(&mut self.manifest.lock(), &edit, |_| tree.set_merged_by(name))?;
+        }
+        Ok(())
+    }
+
+    /// Takes the batches that go with one of `bytes`; one that is to be refused, or that needs the MANIFEST, is left to lead.
     fn gather(&self, leader: &Leader<E>, mut bytes: usize) -> Vec<Arc<Waiter<E>>> {
         let mut group = Vec::new();
         let mut queue = self.queue.lock();
         while let Some(Some(batch)) = queue.waiting.front().map(|waiter| waiter.batch()) {
             bytes = bytes.saturating_add(batch.bytes());
-            if bytes > GROUP_BYTES_MAX || leader.check(batch).is_err() {
+            let goes = || leader.check(batch).is_ok() && leader.merged(batch).all(|tree| tree.merged_by().is_some());
+            if bytes > GROUP_BYTES_MAX || !goes() {
                 break;
             }
             group.extend(queue.waiting.pop_front());

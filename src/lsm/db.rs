@@ -86,7 +86,7 @@ impl Engine<StdEnv> {
     ///
     /// # Errors
     /// [`Locked`](crate::ErrorKind::Locked) if it is open already, [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an
-    /// option out of range, [`Corruption`](crate::ErrorKind::Corruption) naming the file if what was durable is not whole, or an I/O error.
+    /// option out of range or another merge operator than before, [`Corruption`](crate::ErrorKind::Corruption) naming the file if what was durable is not whole, or an I/O error.
     /// In each case nothing was lost by trying.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<DB> {
         Engine::open_in(StdEnv, path, options)
@@ -138,9 +138,34 @@ impl<E: Env> Engine<E> {
         self.write(batch).map(|_| ())
     }
 
+    /// Merges `operand` onto the value of `key`, as [`Options::merge_operator`] does it, without reading that first.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let merge_operator = Some(std::sync::Arc::new(aidb::lsm::merge::AddI64) as std::sync::Arc<dyn aidb::MergeOperator>);
+    /// let db = aidb::DB::open(dir.path(), aidb::Options { merge_operator, ..aidb::Options::default() })?;
+    /// db.merge("visits", 1i64.to_le_bytes())?;
+    /// db.merge("visits", 2i64.to_le_bytes())?;
+    /// assert_eq!(db.get("visits")?.unwrap(), 3i64.to_le_bytes());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Engine::write_opt`]; [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if there is no operator, or another
+    /// one than for earlier merges: nothing was written. Whether the operator can merge the operand shows when it is read.
+    ///
+    /// # Durability
+    /// As [`Options::durability`] says.
+    pub fn merge(&self, key: impl AsRef<[u8]>, operand: impl AsRef<[u8]>) -> Result<()> {
+        let mut batch = WriteBatch::new();
+        batch.merge(key, operand);
+        self.write(batch).map(|_| ())
+    }
+
     /// Returns the value of `key`.
     ///
     /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if it was merged and the operator is missing or cannot do it.
     /// Damage or an I/O error of a table that may hold the key.
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
         let core = self.core();
@@ -320,7 +345,11 @@ impl<E: Env> Core<E> {
         let current = tree.current();
         let seq = seq.unwrap_or_else(|| self.visible());
         let found = current.get(key, seq, &self.counters)?;
-        Ok(found.and_then(|(tag, value)| (tag.kind() == ValueKind::Put).then_some(value)))
+        match found {
+            Some((tag, value)) if tag.kind() == ValueKind::Put => Ok(Some(value)),
+            Some((tag, _)) if tag.kind() == ValueKind::Merge => current.resolve(key, View::at(seq, tree.merger())),
+            _ => Ok(None),
+        }
     }
 
     /// Returns an iterator at `seq`, or as of now.
@@ -330,7 +359,7 @@ impl<E: Env> Core<E> {
         }
         let current = tree.current();
         let seq = seq.unwrap_or_else(|| self.visible());
-        DbIterator::new(Box::new(SuperSource(current)), View::at(seq), bounds)
+        DbIterator::new(Box::new(SuperSource(current)), View::at(seq, tree.merger()), bounds)
     }
 
     /// Flushes and compacts what lies within `bounds`.

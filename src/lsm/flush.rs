@@ -9,7 +9,7 @@
 //!
 //! A failure up to 2 leaves everything as it was, and is tried again: at once when asked, else with growing pauses.
 
-use super::compaction::{Retention, picker::table_options};
+use super::compaction::{Rewrite, picker::table_options};
 use super::files::table_path;
 use super::iter::InternalIterator;
 use super::state::{Change, Core};
@@ -79,7 +79,8 @@ impl<E: Env> Core<E> {
 
     fn fill_table(&self, tree: &Tree<E>, full: &Immutable, path: &Path, number: u64) -> Result<TableInfo> {
         let options = table_options(&tree.options(), 0);
-        let mut retention = Retention::new(self.snapshots.readers(|| self.visible()));
+        let readers = self.snapshots.readers(|| self.visible());
+        let mut rewrite = Rewrite::new(&self.env, readers, tree.merger());
         let mut builder = TableBuilder::create(&self.env, path, number, options)?;
         let mut iter = full.memtable.iter();
         let mut seen = 0u64;
@@ -90,11 +91,11 @@ impl<E: Env> Core<E> {
                 self.check_running()?;
                 self.env.yield_point();
             }
-            if retention.keep(iter.key(), iter.tag(), || false) {
-                builder.add(iter.key(), iter.tag(), iter.value())?;
-            }
+            let entry = (iter.key(), iter.tag(), iter.value());
+            rewrite.add(entry, || false, |(key, tag, value)| builder.add(key, tag, value))?;
             iter.next()?;
         }
+        rewrite.finish(|(key, tag, value)| builder.add(key, tag, value))?;
         assert_eq!(seen, full.memtable.len() as u64, "the flush saw every entry");
         builder.finish()
     }

@@ -12,12 +12,16 @@
 //! cursor collects the newest visible one of a key and stops before the key; going forward again it must first pass the
 //! key it stands before.
 //!
+//! Where the newest visible version is an operand of a merge, the cursor gathers operands down to the version they are merged
+//! onto and keeps key and value aside; forward it stands behind that operand then.
+//!
 //! A transaction's iterator reads its own writes as one more source, whose entries have the sequence number `OWN`, and is
 //! told of by a `Recorder`: which part of the key space it has looked at.
 //!
 //! Source: LevelDB `db/db_iter.cc`.
 
 use super::iter::{InternalIterator, MergingIterator};
+use super::merge::Merger;
 use super::table::TableInfo;
 use super::value::Value;
 use crate::base::key::{SeqNum, Tag, ValueKind};
@@ -62,6 +66,11 @@ impl Bounds {
             Bound::Unbounded => None,
         };
         Bounds { low, high }
+    }
+
+    /// Returns the bounds of `key` alone.
+    pub(super) fn of_key(key: &[u8]) -> Bounds {
+        Bounds { low: key.to_vec(), high: Some([key, b"\0"].concat()) }
     }
 
     pub(super) fn from_prefix(prefix: &[u8]) -> Bounds {
@@ -118,11 +127,12 @@ pub(super) struct View {
     /// The source has entries at [`OWN`].
     pub(super) own: bool,
     pub(super) recorder: Option<Arc<dyn Recorder>>,
+    pub(super) merger: Merger,
 }
 
 impl View {
-    pub(super) fn at(seq: SeqNum) -> View {
-        View { seq, own: false, recorder: None }
+    pub(super) fn at(seq: SeqNum, merger: Merger) -> View {
+        View { seq, own: false, recorder: None, merger }
     }
 
     #[inline]
@@ -156,6 +166,8 @@ enum Direction {
     Forward,
     /// The internal cursor stands before every version of the current key, which is kept aside.
     Backward,
+    /// The internal cursor stands behind the newest version of the current key, which is kept aside.
+    Merged,
 }
 
 /// Moves freely over user-visible entries and lends them without a copy; see [`DbIterator::into_cursor`].
@@ -165,19 +177,22 @@ pub struct Cursor {
     bounds: Bounds,
     direction: Direction,
     valid: bool,
-    /// Backward: the current key. Forward: scratch, the key whose other versions are skipped.
+    /// Forward: scratch, the key whose other versions are skipped. Else the current key.
     key: Vec<u8>,
-    /// Backward: the current value.
+    /// Unless forward: the current value.
     value: Value,
+    /// Scratch: operands of a merge.
+    operands: Vec<Value>,
     /// Where the movement began that is to be recorded.
     origin: Vec<u8>,
     failed: Option<Error>,
 }
 
 impl Cursor {
-    fn new(iter: MergingIterator, view: View, bounds: Bounds) -> Cursor {
-        let (key, origin, value) = (Vec::new(), Vec::new(), Value::default());
-        Cursor { iter, view, bounds, direction: Direction::Forward, valid: false, key, value, origin, failed: None }
+    pub(super) fn new(iter: MergingIterator, view: View, bounds: Bounds) -> Cursor {
+        let (key, origin, value, operands) = (Vec::new(), Vec::new(), Value::default(), Vec::new());
+        let direction = Direction::Forward;
+        Cursor { iter, view, bounds, direction, valid: false, key, value, operands, origin, failed: None }
     }
 
     /// Returns true if the cursor stands on an entry.
@@ -193,7 +208,7 @@ impl Cursor {
         assert!(self.valid, "key of a cursor that stands on no entry");
         match self.direction {
             Direction::Forward => self.iter.key(),
-            Direction::Backward => &self.key,
+            Direction::Backward | Direction::Merged => &self.key,
         }
     }
 
@@ -205,7 +220,7 @@ impl Cursor {
         assert!(self.valid, "value of a cursor that stands on no entry");
         match self.direction {
             Direction::Forward => self.iter.value(),
-            Direction::Backward => &self.value,
+            Direction::Backward | Direction::Merged => &self.value,
         }
     }
 
@@ -217,7 +232,7 @@ impl Cursor {
         assert!(self.valid, "value of a cursor that stands on no entry");
         match self.direction {
             Direction::Forward => self.iter.value_owned(),
-            Direction::Backward => self.value.clone(),
+            Direction::Backward | Direction::Merged => self.value.clone(),
         }
     }
 
@@ -293,6 +308,8 @@ impl Cursor {
                 cursor.key.clear();
                 cursor.key.extend_from_slice(cursor.iter.key());
                 cursor.iter.next()?;
+            } else if cursor.direction == Direction::Merged {
+                // What it stands on is skipped if it is another version of the key.
             } else if cursor.iter.valid() {
                 cursor.iter.next()?;
             } else {
@@ -319,6 +336,10 @@ impl Cursor {
                 while cursor.iter.valid() && cursor.iter.key() == cursor.key.as_slice() {
                     cursor.iter.prev()?;
                 }
+            } else if cursor.direction == Direction::Merged {
+                let key = std::mem::take(&mut cursor.key);
+                cursor.seek_before(&key)?;
+                cursor.key = key;
             }
             cursor.find_backward()?;
             cursor.record_backward(Edge::Through(&cursor.origin))
@@ -394,6 +415,8 @@ impl Cursor {
             } else if tag.kind() == ValueKind::Put {
                 self.valid = true;
                 return Ok(());
+            } else if tag.kind() == ValueKind::Merge {
+                return self.merge_forward();
             } else {
                 self.key.clear();
                 self.key.extend_from_slice(key);
@@ -404,15 +427,49 @@ impl Cursor {
         Ok(())
     }
 
+    /// Merges the versions of the key whose newest visible one, an operand, it stands on.
+    #[cold]
+    fn merge_forward(&mut self) -> Result<()> {
+        self.direction = Direction::Merged;
+        self.key.clear();
+        self.key.extend_from_slice(self.iter.key());
+        self.operands.clear();
+        let mut base = None;
+        while self.iter.valid() && self.iter.key() == self.key.as_slice() {
+            let tag = self.iter.tag();
+            if !self.view.shows(tag) {
+                // Between a transaction's own operand and what it sees of others.
+            } else if tag.kind() == ValueKind::Merge {
+                self.operands.push(self.iter.value_owned());
+            } else {
+                base = (tag.kind() == ValueKind::Put).then(|| self.iter.value_owned());
+                break;
+            }
+            self.iter.next()?;
+        }
+        self.operands.reverse();
+        self.merge(base)
+    }
+
+    /// Keeps aside what the operands gathered make of `base`.
+    #[cold]
+    fn merge(&mut self, base: Option<Value>) -> Result<()> {
+        self.value = self.view.merger.full(&self.key, base.as_deref(), &self.operands)?;
+        self.operands.clear();
+        self.valid = true;
+        Ok(())
+    }
+
     /// Goes backward to the newest visible version of the last key that has one, and on to the entry before that key.
     fn find_backward(&mut self) -> Result<()> {
         self.direction = Direction::Backward;
         self.valid = false;
-        let mut found: Option<ValueKind> = None;
+        // The kind of the newest version so far, and of the one that operands gathered lie upon.
+        let (mut found, mut base): (Option<ValueKind>, Option<ValueKind>) = (None, None);
         while self.iter.valid() {
             let (key, tag) = (self.iter.key(), self.iter.tag());
             if found.is_some() && key != self.key.as_slice() {
-                if found == Some(ValueKind::Put) {
+                if found != Some(ValueKind::Delete) {
                     break;
                 }
                 found = None;
@@ -427,10 +484,20 @@ impl Cursor {
                 }
                 if tag.kind() == ValueKind::Put {
                     self.value = self.iter.value_owned();
+                } else if tag.kind() == ValueKind::Merge {
+                    if found != Some(ValueKind::Merge) {
+                        self.operands.clear();
+                        base = found;
+                    }
+                    self.operands.push(self.iter.value_owned());
                 }
                 found = Some(tag.kind());
             }
             self.iter.prev()?;
+        }
+        if found == Some(ValueKind::Merge) {
+            let base = (base == Some(ValueKind::Put)).then(|| std::mem::take(&mut self.value));
+            return self.merge(base);
         }
         self.valid = found == Some(ValueKind::Put);
         Ok(())
@@ -468,7 +535,7 @@ impl DbIterator {
 
     /// Returns an iterator whose only item is `error`.
     pub(super) fn failed(error: Error, bounds: Bounds) -> DbIterator {
-        DbIterator::new(Box::new(FailedSource(error)), View::at(SeqNum(0)), bounds)
+        DbIterator::new(Box::new(FailedSource(error)), View::at(SeqNum(0), Merger::default()), bounds)
     }
 
     /// Turns this iterator into a cursor over the same entries, which stands on none until a seek.

@@ -100,6 +100,19 @@ impl<E: Env> Keyspace<E> {
         self.engine.write(batch).map(|_| ())
     }
 
+    /// Merges `operand` onto the value of `key`; see [`Engine::merge`].
+    ///
+    /// # Errors
+    /// As [`Engine::merge`]; [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the keyspace was dropped.
+    ///
+    /// # Durability
+    /// As [`put`](Keyspace::put).
+    pub fn merge(&self, key: impl AsRef<[u8]>, operand: impl AsRef<[u8]>) -> Result<()> {
+        let mut batch = WriteBatch::new();
+        batch.merge_in(self, key, operand);
+        self.engine.write(batch).map(|_| ())
+    }
+
     /// Returns the value of `key`.
     ///
     /// # Errors
@@ -168,8 +181,8 @@ impl<E: Env> Engine<E> {
     /// `options` hold from now on for what this process writes to it.
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the name is empty or over 255 bytes or an option is out of
-    /// range. If the MANIFEST could not be written the engine is poisoned.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the name is empty or over 255 bytes, an option is out of
+    /// range, or the merge operator is another one than the keyspace's merges are made for. If the MANIFEST could not be written the engine is poisoned.
     ///
     /// # Durability
     /// A new keyspace is on the disk when the call returns.
@@ -221,6 +234,9 @@ impl<E: Env> Core<E> {
         self.lead_alone(|leader| {
             self.check_running()?;
             let there = find(&self.state.lock(), name);
+            if let Some(tree) = &there {
+                tree.check_operator(options.over(&self.options).merge_operator.as_deref())?;
+            }
             let tree = match there {
                 Some(tree) => tree,
                 None => {
@@ -246,6 +262,7 @@ impl<E: Env> Core<E> {
         let found = Found {
             version: Version::empty(self.options.levels_max),
             flushed: last_seq,
+            merge_operator: None,
             memtable: Growing::new(&self.env, self.options.memtable, self.options.memtable_bytes),
             immutables: VecDeque::new(),
         };

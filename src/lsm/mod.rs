@@ -9,6 +9,7 @@
 //! | [`memtable`], `flush` | what is not in a table yet, and how it gets there |
 //! | [`table`], [`cache`], [`value`] | immutable sorted files, their blocks in memory, what reads return |
 //! | [`iter`], [`iterator`] | cursors over internal entries; over what a user sees |
+//! | [`merge`] | values made of operands that were written without reading |
 //! | `version`, [`manifest`], `files` | which tables there are, in memory and on disk |
 //! | `compaction` | picking and doing compactions, and what they keep |
 //! | [`ops`] | operations on the whole directory: checkpoints, backups, reading beside the writer |
@@ -33,6 +34,7 @@ pub mod iterator;
 pub mod keyspace;
 pub mod manifest;
 pub mod memtable;
+pub mod merge;
 pub mod ops;
 pub mod options;
 mod recovery;
@@ -54,6 +56,7 @@ pub use integrity::IntegrityReport;
 pub use iterator::{Cursor, DbIterator, Entry};
 pub use keyspace::Keyspace;
 pub use memtable::MemtableKind;
+pub use merge::MergeOperator;
 pub use ops::checkpoint::CheckpointReport;
 pub use ops::read_only::ReadOnly;
 pub use options::{Durability, KeyspaceOptions, Options, WriteOptions};
@@ -82,6 +85,8 @@ pub const MARKS: &[&str] = &[
     "lsm.keyspace_created",
     "lsm.manifest_roll",
     "lsm.manifest_torn_tail",
+    "lsm.merge_combined",
+    "lsm.merge_partial",
     "lsm.orphan_removed",
     "lsm.poisoned",
     "lsm.read_only",
@@ -121,6 +126,9 @@ pub const PLANTED_BUGS: &[(&str, &str)] = &[
     ("read_only_removes_orphans", "a read-only view removes files that the writer has not named yet"),
     ("read_only_without_log", "a read-only view leaves out what is in the log alone"),
     ("block_crc_unchecked", "a damaged block is taken for a good one"),
+    ("merge_operand_lost", "a rewrite leaves out the newest of several operands"),
+    ("merge_operand_twice", "a rewrite merges an operand twice"),
+    ("merge_across_snapshot", "a rewrite merges operands that a snapshot sees with those that it does not see"),
     ("memtable_lookup_stops_at_leaf_end", "a lookup ends at a leaf of the wide memtable whose next one has the answer"),
     ("memtable_prefix_too_long", "a node of the wide memtable ignores a byte in which its keys differ"),
 ];

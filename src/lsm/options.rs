@@ -5,8 +5,10 @@
 //! tables keep the block size, compression and filter they were built with.
 
 use super::memtable::MemtableKind;
+use super::merge::{MergeOperator, OPERATOR_NAME_BYTES_MAX};
 use super::table::Compression;
 use crate::base::{Error, Result};
+use std::sync::Arc;
 
 /// How far a write has travelled when the call returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,6 +83,9 @@ pub struct Options {
     pub manifest_bytes_max: u64,
     /// Compaction threads, beside the one that flushes. 1 to 64, default 2.
     pub background_threads: usize,
+    /// What [merges](super::Engine::merge) are made for. Default none: they are refused. Its name is kept from the first
+    /// merge on, and another operator refused.
+    pub merge_operator: Option<Arc<dyn MergeOperator>>,
 }
 
 impl Default for Options {
@@ -106,6 +111,7 @@ impl Default for Options {
             wal_bytes_max: 1 << 30,
             manifest_bytes_max: 4 << 20,
             background_threads: 2,
+            merge_operator: None,
         }
     }
 }
@@ -135,7 +141,9 @@ impl Options {
         }
         range("wal_bytes_max", self.wal_bytes_max, 8 << 10, 1 << 40)?;
         range("manifest_bytes_max", self.manifest_bytes_max, 1 << 10, 1 << 30)?;
-        range("background_threads", self.background_threads as u64, 1, 64)
+        range("background_threads", self.background_threads as u64, 1, 64)?;
+        let name_bytes = self.merge_operator.as_ref().map_or(1, |operator| operator.name().len());
+        range("merge_operator.name().len()", name_bytes as u64, 1, OPERATOR_NAME_BYTES_MAX as u64)
     }
 }
 
@@ -152,6 +160,8 @@ pub struct KeyspaceOptions {
     pub compression: Option<Compression>,
     /// Overrides [`Options::filter_bits_per_key`].
     pub filter_bits_per_key: Option<u8>,
+    /// Overrides [`Options::merge_operator`].
+    pub merge_operator: Option<Arc<dyn MergeOperator>>,
 }
 
 impl KeyspaceOptions {
@@ -162,6 +172,7 @@ impl KeyspaceOptions {
             block_bytes: self.block_bytes.unwrap_or(base.block_bytes),
             compression: self.compression.unwrap_or(base.compression),
             filter_bits_per_key: self.filter_bits_per_key.unwrap_or(base.filter_bits_per_key),
+            merge_operator: self.merge_operator.clone().or_else(|| base.merge_operator.clone()),
             ..base.clone()
         }
     }

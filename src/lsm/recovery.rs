@@ -28,7 +28,7 @@ use super::tree::{DEFAULT_KEYSPACE, Found as FoundTree, Growing, Immutable, Posi
 use super::txn::{LockTable, Recent};
 use super::version::{Edits, ReplayedTree, TableMap, Version};
 use crate::aof::{Frame, Log, LogOptions, Lsn, RecoveryReport};
-use crate::base::key::{SeqNum, Tag};
+use crate::base::key::{SeqNum, Tag, ValueKind};
 use crate::base::{Error, Result};
 use crate::env::{Condvar, Disk, Env, Mutex};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -56,6 +56,7 @@ pub(super) fn open<E: Env>(env: E, dir: &Path, options: Options) -> Result<Core<
     let live: BTreeSet<u64> = durable.trees.values().flat_map(|tree| tree.tables.keys().copied()).collect();
     let (log, mut replayed) = replay_log(&env, dir, &options, &durable)?;
     let trees = replayed.join(&env, durable.trees, versions, &options);
+    trees[&DEFAULT_KEYSPACE].tree.check_operator(options.merge_operator.as_deref())?;
     let edit = VersionEdit {
         next_file: Some(manifest_no + 1),
         last_seq: Some(durable.position.seq),
@@ -236,6 +237,8 @@ pub(super) struct Replayed {
 struct ReplayedMemtables {
     /// Operations up to this one are in tables.
     flushed: SeqNum,
+    /// The MANIFEST names an operator for merges.
+    merges: bool,
     full: VecDeque<Arc<Immutable>>,
     growing: Option<Growing>,
     /// Where the record begins that came last.
@@ -277,6 +280,7 @@ impl Replayed {
             env.planted("keyspace_replayed_from_another").then(|| durable.trees[&DEFAULT_KEYSPACE].flushed);
         let memtables = |tree: &ReplayedTree| ReplayedMemtables {
             flushed: by_default.unwrap_or(tree.flushed),
+            merges: tree.merge_operator.is_some(),
             ..ReplayedMemtables::default()
         };
         Replayed {
@@ -304,6 +308,9 @@ impl Replayed {
                 }
                 return Err(corruption("log record of a keyspace that the manifest does not know"));
             };
+            if operation.kind == ValueKind::Merge && !tree.merges {
+                return Err(corruption("log record of a merge, and the manifest names no operator for it"));
+            }
             if self.last_seq > tree.flushed {
                 let memtable = tree.memtable(env, begin, options);
                 memtable.entries.insert(operation.key, Tag::new(self.last_seq, operation.kind), operation.value);
@@ -337,8 +344,9 @@ impl Replayed {
             let memtables = self.trees.remove(&keyspace).expect("each tree was replayed");
             let memtable =
                 memtables.growing.unwrap_or_else(|| Growing::new(env, options.memtable, options.memtable_bytes));
-            let found = FoundTree { version, flushed: tree.flushed, memtable, immutables: memtables.full };
-            (keyspace, Tree::open(keyspace, tree.name, options.clone(), found))
+            let ReplayedTree { name, flushed, merge_operator, .. } = tree;
+            let found = FoundTree { version, flushed, merge_operator, memtable, immutables: memtables.full };
+            (keyspace, Tree::open(keyspace, name, options.clone(), found))
         };
         durable.into_iter().map(join).collect()
     }

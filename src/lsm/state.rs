@@ -127,6 +127,7 @@ pub(super) fn whole<E: Env>(trees: &BTreeMap<u32, TreeState<E>>) -> Vec<TreeEdit
         keyspace: state.tree.id,
         created: (state.tree.id != DEFAULT_KEYSPACE).then(|| state.tree.name.clone()),
         flushed: Some(state.flushed),
+        merge_operator: state.tree.merged_by().map(|name| name.to_string()),
         added: state.version.infos(),
         ..TreeEdit::default()
     };

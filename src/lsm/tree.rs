@@ -8,6 +8,7 @@
 //! - The log is kept from the smallest [`Position`] at which a memtable of any tree begins.
 
 use super::memtable::{AnyMemtable, MemtableKind};
+use super::merge::{MergeOperator, Merger};
 use super::options::{KeyspaceOptions, Options};
 use super::version::{SuperVersion, Version};
 use crate::aof::Lsn;
@@ -36,12 +37,14 @@ pub(super) struct Tree<E: Env> {
     options: RwLock<E, Arc<Options>>,
     super_version: RwLock<E, Arc<SuperVersion<E>>>,
     dropped: AtomicBool,
+    /// The name of the operator that its merges are made for; set, durably, before the first of them.
+    merged_by: OnceLock<Arc<str>>,
 }
 
 impl<E: Env> Tree<E> {
     /// Makes a tree and what changes about it, as opening found it.
     pub(super) fn open(id: u32, name: String, options: Options, found: Found<E>) -> TreeState<E> {
-        let Found { version, flushed, memtable, immutables } = found;
+        let Found { version, flushed, merge_operator, memtable, immutables } = found;
         let version = Arc::new(version);
         let super_version = SuperVersion {
             memtable: memtable.entries.clone(),
@@ -54,6 +57,7 @@ impl<E: Env> Tree<E> {
             options: RwLock::<E, _>::new(Arc::new(options)),
             super_version: RwLock::<E, _>::new(Arc::new(super_version)),
             dropped: AtomicBool::new(false),
+            merged_by: merge_operator.map_or_else(OnceLock::new, |name| OnceLock::from(Arc::from(name))),
         });
         TreeState { tree, memtable, immutables, version, flushed }
     }
@@ -72,6 +76,72 @@ impl<E: Env> Tree<E> {
     /// Takes other choices for what is written from now on.
     pub(super) fn configure(&self, base: &Options, own: &KeyspaceOptions) {
         *self.options.write() = Arc::new(own.over(base));
+    }
+
+    /// Returns the name of the operator that its merges are made for; `None` if there never was one.
+    pub(super) fn merged_by(&self) -> Option<&Arc<str>> {
+        self.merged_by.get()
+    }
+
+    /// Called once the MANIFEST says so.
+    pub(super) fn set_merged_by(&self, name: &str) {
+        let known = self.merged_by.get_or_init(|| name.into());
+        assert_eq!(&**known, name, "merges of one keyspace are made for one operator");
+    }
+
+    /// Returns what its operands are merged with.
+    #[inline]
+    pub(super) fn merger(&self) -> Merger {
+        match self.merged_by.get() {
+            None => Merger::default(),
+            Some(name) => self.merger_named(name),
+        }
+    }
+
+    #[cold]
+    fn merger_named(&self, name: &Arc<str>) -> Merger {
+        let operator = self.options().merge_operator.clone().filter(|operator| operator.name() == &**name);
+        Merger { operator, name: Some(Arc::clone(name)) }
+    }
+
+    /// Returns what operands that are not committed yet are merged with.
+    pub(super) fn given_merger(&self) -> Merger {
+        let operator = self.options().merge_operator.clone();
+        let name = operator.as_ref().map(|operator| Arc::from(operator.name()));
+        Merger { operator, name }
+    }
+
+    /// Fails if `operator` is another one than its merges are made for.
+    pub(super) fn check_operator(&self, operator: Option<&dyn MergeOperator>) -> Result<()> {
+        match (self.merged_by(), operator.map(MergeOperator::name)) {
+            (Some(known), Some(given)) if **known != *given => Err(Error::invalid_argument(format_args!(
+                "{} holds merges of operator {known:?}, and operator {given:?} was given; {}",
+                self.shown(),
+                "set Options::merge_operator or KeyspaceOptions::merge_operator to the former"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Fails if nothing can be merged: there is no operator, or another one than before.
+    pub(super) fn check_merges(&self) -> Result<()> {
+        let options = self.options();
+        if options.merge_operator.is_none() {
+            return Err(Error::invalid_argument(format_args!(
+                "a merge in {}, which has no merge operator: set Options::merge_operator or \
+                 KeyspaceOptions::merge_operator",
+                self.shown()
+            )));
+        }
+        self.check_operator(options.merge_operator.as_deref())
+    }
+
+    /// Names it for people.
+    fn shown(&self) -> String {
+        match self.id {
+            DEFAULT_KEYSPACE => "the default keyspace".into(),
+            _ => format!("keyspace {:?}", self.name),
+        }
     }
 
     /// Fails if the keyspace was dropped.
@@ -110,6 +180,8 @@ impl<E: Env> Tree<E> {
 pub(super) struct Found<E: Env> {
     pub(super) version: Version<E>,
     pub(super) flushed: SeqNum,
+    /// The name of the operator that its merges are made for.
+    pub(super) merge_operator: Option<String>,
     pub(super) memtable: Growing,
     pub(super) immutables: VecDeque<Arc<Immutable>>,
 }

@@ -9,7 +9,7 @@
 //! The first two are asserted whenever a version is made.
 
 use super::iter::{InternalIterator, MergingIterator};
-use super::iterator::{Bounds, Source};
+use super::iterator::{Bounds, Cursor, Source, View};
 use super::manifest::format::{TreeEdit, VersionEdit};
 use super::memtable::AnyMemtable;
 use super::stats::{Counters, LevelStatistics};
@@ -168,6 +168,8 @@ pub(super) struct Edits {
 pub(super) struct ReplayedTree {
     pub(super) name: String,
     pub(super) flushed: SeqNum,
+    /// The name of the operator that its merges are made for.
+    pub(super) merge_operator: Option<String>,
     pub(super) tables: TableMap,
 }
 
@@ -211,6 +213,11 @@ impl Edits {
             }
         }
         tree.flushed = edit.flushed.unwrap_or(tree.flushed);
+        if let Some(name) = &edit.merge_operator {
+            if tree.merge_operator.get_or_insert_with(|| name.clone()) != name {
+                return Err("version edit with another merge operator");
+            }
+        }
         if edit.dropped {
             if edit.keyspace == DEFAULT_KEYSPACE {
                 return Err("version edit drops the default keyspace");
@@ -239,6 +246,14 @@ impl<E: Env> SuperVersion<E> {
             }
         }
         self.version.get(key, seq, counters)
+    }
+
+    /// Returns what a reader with `view` sees of `key`, whatever kinds of entries it has.
+    #[cold]
+    pub(super) fn resolve(&self, key: &[u8], view: View) -> Result<Option<Value>> {
+        let mut cursor = Cursor::new(MergingIterator::new(self.cursors()), view, Bounds::of_key(key));
+        cursor.seek(key)?;
+        Ok(cursor.valid().then(|| cursor.value_owned()))
     }
 }
 

@@ -1,17 +1,18 @@
-//! The golden files of the log's and the engine's first format version, and of the MANIFEST's second: what they hold, and that
-//! writing the current version again gives the same bytes.
+//! The golden files of the log's and the engine's first format version, and of the MANIFEST's second and third: what they hold,
+//! and that writing the current version again gives the same bytes.
 
 use super::fuzz::memory::MemoryEnv;
 use super::golden_log::v2;
 use super::{corpus, rewriting};
 use aidb::aof::names::segment_name;
-use aidb::aof::{Append, FrameKind, Log, LogOptions, Lsn};
+use aidb::aof::{Append as LogAppend, FrameKind, Log, LogOptions, Lsn};
 use aidb::base::key::{SeqNum, Tag, ValueKind};
 use aidb::command::format as command;
 use aidb::lsm::batch::format::{Operation, decode_record, put_operation, record_header};
 use aidb::lsm::cache::BlockCache;
 use aidb::lsm::iter::InternalIterator;
 use aidb::lsm::manifest::format as manifest;
+use aidb::lsm::merge::Append;
 use aidb::lsm::table::{Table, TableBuilder, TableInfo, TableOptions};
 use aidb::{Compression, DB, KeyspaceOptions, Options, WriteBatch};
 use std::fs;
@@ -20,6 +21,10 @@ use std::sync::Arc;
 
 fn v1(name: &str) -> PathBuf {
     corpus("formats/v1").join(name)
+}
+
+fn v3(name: &str) -> PathBuf {
+    corpus("formats/v3").join(name)
 }
 
 /// Compares `bytes` with the golden file `name`.
@@ -44,8 +49,9 @@ pub(crate) fn write_all() {
     for (name, compression) in TABLES {
         write(name, &written_table(compression));
     }
-    fs::create_dir_all(v2("")).unwrap();
-    fs::write(v2(MANIFEST), written_manifest()).unwrap();
+    fs::create_dir_all(v3("")).unwrap();
+    fs::write(v3(MANIFEST), written_manifest()).unwrap();
+    fs::write(v3(BATCH), written_batch_3()).unwrap();
     write("CURRENT", manifest::encode_current(3).as_bytes());
     write("wal_batch", &written_batch());
     write("command_records.txt", written_records().as_bytes());
@@ -70,7 +76,7 @@ fn written_segment() -> Vec<u8> {
     let env = MemoryEnv::default();
     let (log, _) = Log::open(env.clone(), Path::new(LOG_DIR), log_options(), &mut |_| Ok(())).unwrap();
     for (kind, count, first_id, tag, payload) in FRAMES {
-        let append = Append { kind, count, first_id: Some(first_id), tag, parts: &[payload] };
+        let append = LogAppend { kind, count, first_id: Some(first_id), tag, parts: &[payload] };
         let end = log.append(&append).unwrap().end;
         log.sync_to(end).unwrap();
     }
@@ -210,10 +216,17 @@ fn keyspace_edits() -> Vec<manifest::VersionEdit> {
     ]
 }
 
+/// What version 3 can say and version 2 could not.
+fn operator_edits() -> Vec<manifest::VersionEdit> {
+    let merge_operator = Some("aidb.max".into());
+    let named = manifest::TreeEdit { merge_operator, ..manifest::TreeEdit::default() };
+    vec![manifest::VersionEdit { trees: vec![named], ..manifest::VersionEdit::default() }]
+}
+
 fn written_manifest() -> Vec<u8> {
     let mut bytes = Vec::new();
     manifest::put_file_header(&mut bytes, 3);
-    for edit in manifest_edits().into_iter().chain(keyspace_edits()) {
+    for edit in [manifest_edits(), keyspace_edits(), operator_edits()].concat() {
         let offset = bytes.len() as u64;
         manifest::put_record(&mut bytes, 3, offset, &edit);
     }
@@ -225,12 +238,15 @@ fn manifest_and_current() {
     if rewriting() {
         return;
     }
-    same_as(&v2(MANIFEST), &written_manifest());
+    same_as(&v3(MANIFEST), &written_manifest());
     same("CURRENT", manifest::encode_current(3).as_bytes());
     let bytes = fs::read(v1("MANIFEST-000003")).unwrap();
     assert_eq!(manifest::decode_file(&bytes, 3), Ok((manifest_edits(), bytes.len() as u64)));
     let bytes = fs::read(v2(MANIFEST)).unwrap();
     let edits = [manifest_edits(), keyspace_edits()].concat();
+    assert_eq!(manifest::decode_file(&bytes, 3), Ok((edits, bytes.len() as u64)));
+    let bytes = fs::read(v3(MANIFEST)).unwrap();
+    let edits = [manifest_edits(), keyspace_edits(), operator_edits()].concat();
     assert_eq!(manifest::decode_file(&bytes, 3), Ok((edits, bytes.len() as u64)));
     assert_eq!(manifest::decode_current(&fs::read(v1("CURRENT")).unwrap()), Ok(3));
 }
@@ -247,6 +263,30 @@ fn written_batch() -> Vec<u8> {
     let mut bytes = record_header(SeqNum(0x1234), OPERATIONS.len() as u32).to_vec();
     OPERATIONS.into_iter().for_each(|operation| put_operation(&mut bytes, operation));
     bytes
+}
+
+const BATCH: &str = "wal_batch";
+/// Kinds that came later.
+const OPERATIONS_3: [Operation<'_>; 2] = [
+    Operation { keyspace: 0, kind: ValueKind::Merge, key: b"apple", value: b"+1" },
+    Operation { keyspace: 300, kind: ValueKind::Merge, key: b"", value: LONG },
+];
+
+fn written_batch_3() -> Vec<u8> {
+    let mut bytes = record_header(SeqNum(0x1234), OPERATIONS_3.len() as u32).to_vec();
+    OPERATIONS_3.into_iter().for_each(|operation| put_operation(&mut bytes, operation));
+    bytes
+}
+
+#[test]
+fn log_record_of_later_kinds() {
+    if rewriting() {
+        return;
+    }
+    same_as(&v3(BATCH), &written_batch_3());
+    let bytes = fs::read(v3(BATCH)).unwrap();
+    let record = decode_record(&bytes).unwrap();
+    assert!(record.operations().map(Result::unwrap).eq(OPERATIONS_3));
 }
 
 #[test]
@@ -313,7 +353,8 @@ fn records_and_keys_of_the_databases() {
 
 // --- a whole database ---------------------------------------------------------------------------------------------------
 
-/// Files of the golden databases: of `corpus/formats/v1/database`, with a MANIFEST of version 1, and of `v2/database`.
+/// Files of the golden databases: of `corpus/formats/v1/database`, with a MANIFEST of version 1, and of `v2/database` and
+/// `v3/database`.
 const DATABASE_FILES: &[&str] =
     &["000002.sst", "CURRENT", "MANIFEST-000001", "wal/00000000000000000001.log", "wal/00000000000000000002.spare"];
 
@@ -323,6 +364,16 @@ const DATABASE_2_FILES: &[&str] = &[
     "CURRENT",
     "MANIFEST-000001",
     "wal/00000000000000000001.log",
+    "wal/00000000000000000002.spare",
+];
+
+const DATABASE_3_FILES: &[&str] = &[
+    "000002.sst",
+    "000003.sst",
+    "CURRENT",
+    "MANIFEST-000001",
+    "wal/00000000000000000001.log",
+    "wal/00000000000000000002.log",
     "wal/00000000000000000002.spare",
 ];
 
@@ -346,19 +397,32 @@ fn keyspace_entries() -> Vec<(Vec<u8>, Vec<u8>)> {
     (0..10).map(|number| (database_key(number).into_bytes(), format!("event {number}").into_bytes())).collect()
 }
 
+/// What its keyspace holds in version 3: the first five were merged onto in the log.
+fn merged_entries() -> Vec<(Vec<u8>, Vec<u8>)> {
+    let more = |(at, (key, value)): (usize, (Vec<u8>, Vec<u8>))| {
+        (key, if at < 5 { [&value[..], b",more"].concat() } else { value })
+    };
+    keyspace_entries().into_iter().enumerate().map(more).collect()
+}
+
+fn appending() -> KeyspaceOptions {
+    KeyspaceOptions { merge_operator: Some(Arc::new(Append::new(","))), ..KeyspaceOptions::default() }
+}
+
 fn write_database() {
-    let dir = v2("database");
+    let dir = v3("database");
     let _ = fs::remove_dir_all(&dir);
     let db = DB::open(&dir, database_options()).unwrap();
     let mut batch = WriteBatch::new();
     (0..100).for_each(|number| batch.put(database_key(number), format!("value {number}")));
     db.write(batch).unwrap();
-    let events = db.keyspace("events", KeyspaceOptions::default()).unwrap();
+    let events = db.keyspace("events", appending()).unwrap();
     let entries = keyspace_entries();
     let (old, new) = entries.split_at(5);
     old.iter().for_each(|(key, value)| events.put(key, value).unwrap());
     db.flush().unwrap();
     new.iter().for_each(|(key, value)| events.put(key, value).unwrap());
+    old.iter().for_each(|(key, _)| events.merge(key, "more").unwrap());
     (50..60).for_each(|number| db.delete(database_key(number)).unwrap());
     (0..10).for_each(|number| db.put(database_key(number), format!("newer {number}")).unwrap());
     db.close().unwrap();
@@ -399,7 +463,7 @@ fn open_golden(golden: &Path, files: &[&str], events: &[(Vec<u8>, Vec<u8>)]) {
         assert_eq!(db.get(key).unwrap().unwrap(), value);
     }
     assert_eq!(db.keyspaces().len(), usize::from(!events.is_empty()));
-    let keyspace = db.keyspace("events", KeyspaceOptions::default()).unwrap();
+    let keyspace = db.keyspace("events", appending()).unwrap();
     assert_eq!(read(keyspace.iter()), events);
     let report = db.validate_integrity().unwrap();
     assert!(report.is_sound(), "{report}");
@@ -424,4 +488,5 @@ fn databases_of_every_version() {
     }
     open_golden(&v1("database"), DATABASE_FILES, &[]);
     open_golden(&v2("database"), DATABASE_2_FILES, &keyspace_entries());
+    open_golden(&v3("database"), DATABASE_3_FILES, &merged_entries());
 }

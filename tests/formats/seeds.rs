@@ -195,6 +195,7 @@ fn every_fuzz_seed_holds_the_properties_of_its_target() {
         seed("manifest", "edit", &manifest[32..manifest.len() - 7]);
         seed("manifest", "current", &golden("CURRENT"));
         seed("wal_batch", "golden", &golden("wal_batch"));
+        seed("wal_batch", "golden_3", &fs::read(corpus("formats/v3/wal_batch")).unwrap());
         seed("sst_filter", "one_block", &[&[1, 0, 0, 0, 30, 0, 0, 0], &[0x55; 256][..]].concat());
         seed("sst_filter", "too_many_blocks", &[255, 255, 255, 255, 6, 0, 0, 0]);
         seed("sst_index", "no_blocks", &[0; 16]);

@@ -33,7 +33,7 @@ mod tests {
 
     #[test]
     fn half_a_transfer_is_noticed() {
-        let stamp = |step| Stamp { step, bytes: 20 };
+        let stamp = |step| Stamp::put(step, 20);
         let amounts = Amounts::from([((1, stamp(1)), 5), ((2, stamp(1)), -5), ((2, stamp(2)), -7)]);
         assert_eq!(check([(1, stamp(1)), (2, stamp(1)), (3, stamp(9))], &amounts), Ok(()));
         assert!(check([(1, stamp(1)), (2, stamp(2))], &amounts).is_err());

@@ -7,6 +7,8 @@
 //! happened: a power loss spares what was synced, the death of the process what was handed to the system, a close everything.
 //! Commits without an answer have no known sequence number; they may stand in any gap of the line or at its end, or nowhere.
 //!
+//! What a merge leaves depends on what was there before: it is applied in order like everything else.
+//!
 //! Damage at rest may cost the newest [`DAMAGE_COMMITS`] synced commits, because damage in the last records of the log is the
 //! same as a torn write; what is there is still whole and a prefix.
 //!
@@ -223,9 +225,11 @@ impl<'a> Diff<'a> {
     fn apply(&mut self, commit: &Commit) {
         for (key, stamp) in &commit.writes {
             let target = self.target.get(key).copied();
-            let before = self.changed.insert(*key, *stamp).unwrap_or_else(|| self.base.get(key).copied());
+            let before = self.changed.get(key).copied().unwrap_or_else(|| self.base.get(key).copied());
+            let after = stamp.map(|stamp| stamp.onto(before));
+            self.changed.insert(*key, after);
             self.differing -= usize::from(before != target);
-            self.differing += usize::from(*stamp != target);
+            self.differing += usize::from(after != target);
         }
     }
 
@@ -260,7 +264,7 @@ fn explain(history: &History, recovered: &Content, line: &[&Commit], survivors: 
 pub fn apply(content: &mut Content, commit: &Commit) {
     for (key, stamp) in &commit.writes {
         match stamp {
-            Some(stamp) => content.insert(*key, *stamp),
+            Some(stamp) => content.insert(*key, stamp.onto(content.get(key).copied())),
             None => content.remove(key),
         };
     }
@@ -272,7 +276,7 @@ mod tests {
     use super::*;
 
     fn put(history: &mut History, step: u32, keys: &[KeyId], promise: Promise, seq: Option<u64>) {
-        let stamp = Stamp { step, bytes: 20 };
+        let stamp = Stamp::put(step, 20);
         let called = history.tick();
         let count = keys.len() as u64;
         let ending = match seq {
@@ -284,7 +288,7 @@ mod tests {
     }
 
     fn content(entries: &[(KeyId, u32)]) -> Content {
-        entries.iter().map(|(key, step)| (*key, Stamp { step: *step, bytes: 20 })).collect()
+        entries.iter().map(|(key, step)| (*key, Stamp::put(*step, 20))).collect()
     }
 
     fn check(history: &History, content: &Content, stop: Stop, damages: usize) -> Result<(), Fault> {

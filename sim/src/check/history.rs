@@ -45,7 +45,7 @@ pub enum Ending {
 pub struct Commit {
     /// Its number in the case.
     pub step: StepId,
-    /// What it writes, at most once a key: a value, or `None` for a delete.
+    /// What it writes, at most once a key: a value or an operand, or `None` for a delete.
     pub writes: Vec<(KeyId, Option<Stamp>)>,
     /// How many operations it has, with those on the same key: so many sequence numbers it takes.
     pub operations: u64,

@@ -11,14 +11,14 @@
 //!
 //! Sequence numbers follow real time too: a commit called after another one's acknowledgement has the larger number, no two share
 //! one, and none is reused after recovery. Versions of commits without an answer have no number: seeing one is legal, and a key
-//! whose absence one of them explains is skipped.
+//! whose absence one of them explains is skipped. So is a key that is merged onto and that one of them writes.
 //!
 //! **Tripped by** `visible_before_batch_complete`, `compaction_ignores_snapshots`, `compaction_drops_tombstone_early`,
-//! `l0_newest_order_wrong`, `immutable_dropped_before_install`, `seq_reused_after_recovery`.
+//! `l0_newest_order_wrong`, `immutable_dropped_before_install`, `seq_reused_after_recovery`, `merge_across_snapshot`.
 
 use super::history::{Commit, Ending, History, Sight, Time, View};
 use crate::profile::engine::value::{KeyId, Stamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Sequence numbers, both ends included.
 type Interval = (u64, u64);
@@ -98,6 +98,8 @@ struct Model<'a> {
     unknown: Vec<(KeyId, Option<Stamp>, Time)>,
     /// (acknowledged at, largest sequence number acknowledged until then), growing.
     acknowledged: Vec<(Time, u64)>,
+    /// Keys that were merged onto.
+    merged: BTreeSet<KeyId>,
     /// (called at, first sequence number) of acknowledged commits, by call; with the minimum of all later ones.
     called: Vec<(Time, u64)>,
 }
@@ -108,6 +110,9 @@ impl<'a> Model<'a> {
         for (key, stamp) in &history.base {
             versions.entry(*key).or_default().push(Version { from: 0, stamp: Some(*stamp) });
         }
+        let all = history.commits.iter().flat_map(|commit| &commit.writes);
+        let merges = all.filter(|(_, stamp)| stamp.is_some_and(Stamp::is_merged));
+        let merged = merges.map(|(key, _)| *key).collect();
         let mut unknown = Vec::new();
         let mut acknowledged = Vec::new();
         let mut called = Vec::new();
@@ -129,6 +134,11 @@ impl<'a> Model<'a> {
         }
         for of_key in versions.values_mut() {
             of_key.sort_by_key(|version| version.from);
+            let mut before = None;
+            for version in of_key.iter_mut() {
+                version.stamp = version.stamp.map(|stamp| stamp.onto(before));
+                before = version.stamp;
+            }
             if of_key[0].from > 0 {
                 of_key.insert(0, Version { from: 0, stamp: None });
             }
@@ -145,7 +155,7 @@ impl<'a> Model<'a> {
             least = least.min(*first);
             *first = least;
         }
-        Model { history, versions, unknown, acknowledged, called }
+        Model { history, versions, unknown, acknowledged, merged, called }
     }
 
     /// Checks one view; returns the least sequence number at which it can have been taken.
@@ -199,7 +209,9 @@ impl<'a> Model<'a> {
 
     /// Returns when `key` had `stamp`; `None` if a commit without an answer may explain it.
     fn visible(&self, key: KeyId, stamp: Option<Stamp>, opened: Time) -> Result<Option<Vec<Interval>>, String> {
-        let explained = self.unknown.iter().any(|(k, s, called)| *k == key && *s == stamp && *called <= opened);
+        let merged = self.merged.contains(&key);
+        let explains = |s: &Option<Stamp>| merged || *s == stamp;
+        let explained = self.unknown.iter().any(|(k, s, called)| *k == key && explains(s) && *called <= opened);
         if explained {
             return Ok(None);
         }
@@ -261,7 +273,7 @@ mod tests {
     use super::*;
 
     fn stamp(step: u32) -> Stamp {
-        Stamp { step, bytes: 20 }
+        Stamp::put(step, 20)
     }
 
     fn commit(history: &mut History, step: u32, writes: &[(KeyId, bool)], first: u64) {

@@ -130,7 +130,7 @@ pub(super) mod tests {
     }
 
     pub(in super::super) fn stamp(step: StepId) -> Stamp {
-        Stamp { step, bytes: 20 }
+        Stamp::put(step, 20)
     }
 
     /// What was seen of one key: the step that wrote it, 0 for nothing.

@@ -4,12 +4,12 @@
 //!
 //! | size | field |
 //! |---|---|
-//! | 1 | bits 0 to 6, kind: 0 delete, 1 put; others are reserved and refused. Bit 7: a keyspace follows, else it is 0 |
+//! | 1 | bits 0 to 6, kind: 0 delete, 1 put, 3 merge; others are reserved and refused. Bit 7: a keyspace follows, else it is 0 |
 //! | varint | number of the keyspace, at least 1 (with bit 7 only) |
 //! | varint | key length, at most 65,535 |
 //! | ... | key |
-//! | varint | value length (put only), at most 1 GiB |
-//! | ... | value (put only) |
+//! | varint | value length (not of a delete), at most 1 GiB |
+//! | ... | value (not of a delete); that of a merge is its operand |
 //!
 //! A log record is the payload of one DATA frame of the log, little-endian:
 //!
@@ -44,7 +44,7 @@ pub struct Operation<'a> {
     pub kind: ValueKind,
     /// The key.
     pub key: &'a [u8],
-    /// The value of a put, else empty.
+    /// The value of a put, the operand of a merge, else empty.
     pub value: &'a [u8],
 }
 
@@ -58,7 +58,7 @@ pub fn put_operation(out: &mut Vec<u8>, operation: Operation<'_>) {
         put_varint(out, operation.keyspace.into());
     }
     put_slice(out, operation.key);
-    if operation.kind == ValueKind::Put {
+    if operation.kind != ValueKind::Delete {
         put_slice(out, operation.value);
     }
 }
@@ -133,7 +133,7 @@ impl<'a> Operations<'a> {
         let key = self.rest.slice().ok_or("operation with its key cut short")?;
         let value = match kind {
             ValueKind::Delete => &[],
-            ValueKind::Put => self.rest.slice().ok_or("operation with its value cut short")?,
+            ValueKind::Put | ValueKind::Merge => self.rest.slice().ok_or("operation with its value cut short")?,
         };
         if key.len() > KEY_BYTES_MAX || value.len() > VALUE_BYTES_MAX {
             return Err("operation with a key or value over its limit");

@@ -15,7 +15,7 @@ use crate::lsm::keyspace::Keyspace;
 use crate::lsm::tree::DEFAULT_KEYSPACE;
 use std::sync::Arc;
 
-/// Puts and deletes that become visible and durable together.
+/// Puts, deletes and merges that become visible and durable together.
 ///
 /// Operations apply in the order they were added; the last one to a key wins.
 ///
@@ -33,6 +33,8 @@ pub struct WriteBatch {
     /// The engine whose keyspaces it writes to, beside the default one, and their numbers.
     engine: Option<Arc<()>>,
     keyspaces: Vec<u32>,
+    /// Numbers of the keyspaces in which it merges.
+    merged: Vec<u32>,
 }
 
 impl WriteBatch {
@@ -68,6 +70,18 @@ impl WriteBatch {
         self.push_in(keyspace, Operation { keyspace: keyspace.id(), kind: ValueKind::Delete, key, value: &[] });
     }
 
+    /// Merges `operand` onto the value of `key`; see [`Engine::merge`](super::Engine::merge).
+    pub fn merge(&mut self, key: impl AsRef<[u8]>, operand: impl AsRef<[u8]>) {
+        let (key, value) = (key.as_ref(), operand.as_ref());
+        self.push(Operation { keyspace: DEFAULT_KEYSPACE, kind: ValueKind::Merge, key, value });
+    }
+
+    /// Merges `operand` onto the value of `key` in `keyspace`.
+    pub fn merge_in<E: Env>(&mut self, keyspace: &Keyspace<E>, key: impl AsRef<[u8]>, operand: impl AsRef<[u8]>) {
+        let (key, value) = (key.as_ref(), operand.as_ref());
+        self.push_in(keyspace, Operation { keyspace: keyspace.id(), kind: ValueKind::Merge, key, value });
+    }
+
     fn push_in<E: Env>(&mut self, keyspace: &Keyspace<E>, operation: Operation<'_>) {
         self.join(keyspace.identity(), &[keyspace.id()]);
         self.push(operation);
@@ -93,6 +107,9 @@ impl WriteBatch {
             let error = self.over_limit(&operation);
             self.refused.get_or_insert(error);
             return;
+        }
+        if operation.kind == ValueKind::Merge && !self.merged.contains(&operation.keyspace) {
+            self.merged.push(operation.keyspace);
         }
         put_operation(&mut self.operations, operation);
         self.count += 1;
@@ -160,6 +177,11 @@ impl WriteBatch {
         &self.keyspaces
     }
 
+    /// Returns the numbers of the keyspaces in which it merges, and of some in which it did before that was taken out again.
+    pub(super) fn merged(&self) -> &[u32] {
+        &self.merged
+    }
+
     /// Returns the number of operations.
     pub fn len(&self) -> usize {
         self.count as usize
@@ -182,6 +204,7 @@ impl WriteBatch {
         self.refused = None;
         self.engine = None;
         self.keyspaces.clear();
+        self.merged.clear();
     }
 
     /// Adds the operations of `other` after those of this batch.

@@ -1,4 +1,4 @@
-//! Doing a compaction: merge the inputs, write what [`Retention`] keeps, install the outputs in place of the inputs.
+//! Doing a compaction: merge the inputs, write what [`Rewrite`] makes of them, install the outputs in place of the inputs.
 //!
 //! Runs on a background thread, or on the caller's of a forced compaction, without any lock but for the installation.
 //!
@@ -6,8 +6,8 @@
 //! - Outputs are durable, their directory entries too, before the MANIFEST names them.
 //! - A compaction that fails or is told to stop removes its outputs and changes nothing.
 
-use super::Retention;
 use super::picker::{Compaction, table_options};
+use super::{Read, Rewrite};
 use crate::base::{Error, Result};
 use crate::env::{Disk, Env};
 use crate::lsm::files::table_path;
@@ -72,15 +72,17 @@ struct Outputs<'a, E: Env> {
     builder: Option<TableBuilder<E>>,
     /// The first key of the table being written.
     first_key: Vec<u8>,
+    /// The last key written.
+    last_key: Vec<u8>,
     done: Vec<Arc<Table<E>>>,
     numbers: Vec<u64>,
 }
 
 impl<'a, E: Env> Outputs<'a, E> {
     fn new(core: &'a Core<E>, compaction: &'a Compaction<E>) -> Outputs<'a, E> {
-        let (first_key, done, numbers) = (Vec::new(), Vec::new(), Vec::new());
+        let (first_key, last_key, done, numbers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let options = compaction.tree.options();
-        Outputs { core, compaction, options, builder: None, first_key, done, numbers }
+        Outputs { core, compaction, options, builder: None, first_key, last_key, done, numbers }
     }
 
     fn merged(&self) -> MergingIterator {
@@ -111,10 +113,9 @@ impl<'a, E: Env> Outputs<'a, E> {
             readers.drain(..readers.len() - 1);
         }
         let early = core.env.planted("compaction_drops_tombstone_early");
-        let mut retention = Retention::new(readers);
+        let mut rewrite = Rewrite::new(&core.env, readers, compaction.tree.merger());
         let mut iter = self.merged();
-        let mut last_key: Vec<u8> = Vec::new();
-        let (mut seen, mut dropped) = (0u64, 0u64);
+        let (mut seen, mut written) = (0u64, 0u64);
         iter.seek_to_first()?;
         while iter.valid() {
             seen += 1;
@@ -122,22 +123,31 @@ impl<'a, E: Env> Outputs<'a, E> {
                 core.check_running()?;
                 core.env.yield_point();
             }
-            let (key, tag) = (iter.key(), iter.tag());
-            if retention.keep(key, tag, || early || compaction.is_bottom_for(key)) {
-                if key != last_key.as_slice() {
-                    self.cut_before(key)?;
-                    last_key.clear();
-                    last_key.extend_from_slice(key);
-                }
-                self.builder(key)?.add(key, tag, iter.value())?;
-            } else {
-                dropped += 1;
-            }
+            let key = iter.key();
+            let bottom = || early || compaction.is_bottom_for(key);
+            rewrite.add((key, iter.tag(), iter.value()), bottom, |entry| {
+                written += 1;
+                self.add(entry)
+            })?;
             iter.next()?;
         }
+        rewrite.finish(|entry| {
+            written += 1;
+            self.add(entry)
+        })?;
         self.finish_table()?;
-        core.counters.compaction_entries_dropped.add(dropped);
+        core.counters.compaction_entries_dropped.add(seen - written);
         Ok(())
+    }
+
+    /// Writes an entry, into a new table if its key is new and the one being written is large enough.
+    fn add(&mut self, (key, tag, value): Read<'_>) -> Result<()> {
+        if key != self.last_key.as_slice() {
+            self.cut_before(key)?;
+            self.last_key.clear();
+            self.last_key.extend_from_slice(key);
+        }
+        self.builder(key)?.add(key, tag, value)
     }
 
     fn builder(&mut self, key: &[u8]) -> Result<&mut TableBuilder<E>> {

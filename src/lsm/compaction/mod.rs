@@ -1,18 +1,23 @@
 //! Compaction: keeps the number of places a read must look small, and forgets what no reader can see.
 //!
 //! [`picker`] decides what to compact (pure, under the state lock), `job` does it (I/O, on a background thread or the
-//! caller of a forced compaction), [`Retention`] decides which entries live; flush uses it too.
+//! caller of a forced compaction), [`Retention`] decides which entries live and [`Rewrite`] what is written of them; flush uses
+//! both too.
 
 mod forced;
 mod job;
 pub(super) mod picker;
+mod rewrite;
 mod shape;
+
+pub(super) use rewrite::{Read, Rewrite};
 
 use crate::base::key::{SeqNum, Tag, ValueKind};
 
 /// Decides, entry by entry in internal key order, which ones a rewrite keeps.
 ///
-/// Readers' sequence numbers cut time into stripes; of the versions of a key within a stripe only the newest can be seen.
+/// Readers' sequence numbers cut time into stripes; of the versions of a key within a stripe only the newest can be seen, and
+/// what it is merged onto.
 /// A tombstone that every reader sees, with nothing older below it, has done its work.
 pub(super) struct Retention {
     /// Ascending; the last is the sequence number of every reader yet to come.
@@ -20,28 +25,46 @@ pub(super) struct Retention {
     key: Vec<u8>,
     /// The stripe of the last version of `key`; `None` before the first entry.
     stripe: Option<usize>,
+    /// The last version of `key` is an operand, under which the next one of its stripe is seen.
+    open: bool,
+}
+
+/// What becomes of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Some reader sees it, now or later.
+    Kept,
+    /// No reader sees it.
+    Hidden,
+    /// A tombstone that every reader sees, with nothing below it.
+    Done,
 }
 
 impl Retention {
     pub(super) fn new(readers: Vec<SeqNum>) -> Retention {
         assert!(!readers.is_empty() && readers.is_sorted(), "readers {readers:?}");
-        Retention { readers, key: Vec::new(), stripe: None }
+        Retention { readers, key: Vec::new(), stripe: None, open: false }
     }
 
-    /// Returns true if the entry must be kept. `bottom` tells whether older versions of its key can lie further down.
-    pub(super) fn keep(&mut self, key: &[u8], tag: Tag, bottom: impl FnOnce() -> bool) -> bool {
+    /// Decides about the next entry. `bottom` tells whether no older versions of its key lie further down.
+    pub(super) fn judge(&mut self, key: &[u8], tag: Tag, bottom: impl FnOnce() -> bool) -> Fate {
         let stripe = self.readers.partition_point(|reader| *reader < tag.seq());
         assert!(stripe < self.readers.len(), "an entry newer than what is visible was flushed");
-        let hidden = self.stripe == Some(stripe) && key == self.key;
-        if hidden {
-            return false;
+        if self.stripe == Some(stripe) && !self.open && key == self.key {
+            return Fate::Hidden;
         }
         if self.stripe.is_none() || key != self.key {
             self.key.clear();
             self.key.extend_from_slice(key);
         }
         self.stripe = Some(stripe);
-        !(tag.kind() == ValueKind::Delete && stripe == 0 && bottom())
+        self.open = tag.kind() == ValueKind::Merge;
+        if tag.kind() == ValueKind::Delete && stripe == 0 && bottom() { Fate::Done } else { Fate::Kept }
+    }
+
+    /// Returns the stripe of the last entry.
+    pub(super) fn stripe(&self) -> usize {
+        self.stripe.expect("an entry was judged")
     }
 }
 
@@ -53,7 +76,7 @@ mod tests {
         let mut retention = Retention::new(readers.iter().map(|seq| SeqNum(*seq)).collect());
         let mut kept = Vec::new();
         for (key, seq, kind) in entries {
-            if retention.keep(key.as_bytes(), Tag::new(SeqNum(*seq), *kind), || bottom) {
+            if retention.judge(key.as_bytes(), Tag::new(SeqNum(*seq), *kind), || bottom) == Fate::Kept {
                 kept.push((key.to_string(), *seq));
             }
         }

@@ -5,7 +5,7 @@
 //! | offset | size | header |
 //! |---|---|---|
 //! | 0 | 8 | magic `AIDBMANI` |
-//! | 8 | 4 | format version, 2 |
+//! | 8 | 4 | format version, 3 |
 //! | 12 | 4 | CRC-32 over (file number, bytes 0..12) |
 //!
 //! | offset | size | record |
@@ -29,14 +29,15 @@
 //! | 3 | log position from which replay is needed: v |
 //! | 4 | table removed: level v, file number v |
 //! | 5 | table added: level v, file number v, file bytes v, entries v, tombstones v, raw bytes v, smallest key slice, its tag u64, largest key slice, its tag u64, smallest sequence number v, largest v |
-//! | 6 | the keyspace that the fields 4, 5 and 7 to 9 behind it are about, 0 if there is none: v |
+//! | 6 | the keyspace that the fields 4, 5, 7 to 9 and 11 behind it are about, 0 if there is none: v |
 //! | 7 | keyspace created: its name, 1 to 255 bytes of UTF-8, a slice |
 //! | 8 | keyspace dropped, with its tables |
 //! | 9 | last sequence number that the keyspace's tables hold all before: v |
 //! | 10 | number of the next keyspace: v |
+//! | 11 | name of the operator that the keyspace's merges are made for, 1 to 255 bytes of UTF-8, a slice |
 //!
 //! Other tags are refused. Version 1 has the fields 1 to 5, and what field 2 says holds for keyspace 0 as field 9; it is read
-//! forever. It evolves by new tags under a new format version.
+//! forever. Version 2 has the fields 1 to 10. It evolves by new tags under a new format version.
 //!
 //! `CURRENT` is one line, `MANIFEST-NNNNNN cccccccc\n`: the name, then its CRC-32 in hexadecimal.
 
@@ -46,10 +47,11 @@ use crate::base::coding::{Decoder, get_u32, put_slice, put_u32, put_u64, put_var
 use crate::base::key::{SeqNum, Tag};
 use crate::base::limits::{KEY_BYTES_MAX, KEYSPACE_NAME_BYTES_MAX};
 use crate::lsm::files::{manifest_name, parse_number};
+use crate::lsm::merge::OPERATOR_NAME_BYTES_MAX;
 use crate::lsm::table::TableInfo;
 
 const MAGIC: &[u8; 8] = b"AIDBMANI";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// The version without keyspaces.
 const VERSION_1: u32 = 1;
 /// Bytes of the file header.
@@ -87,6 +89,8 @@ pub struct TreeEdit {
     pub dropped: bool,
     /// Its tables hold every one of its commits up to this one.
     pub flushed: Option<SeqNum>,
+    /// The name of the operator that its merges are made for.
+    pub merge_operator: Option<String>,
     /// Tables removed: level and file number.
     pub removed: Vec<(usize, u64)>,
     /// Tables added, with their level.
@@ -126,13 +130,15 @@ impl VersionEdit {
                 5 => decode_added(&mut decoder).map(|added| edit.tree().added.push(added)),
                 6 => decode_keyspace(&mut decoder)
                     .map(|keyspace| edit.trees.push(TreeEdit { keyspace, ..TreeEdit::default() })),
-                7 => decode_name(&mut decoder).map(|name| edit.tree().created = Some(name)),
+                7 => decode_name(&mut decoder, KEYSPACE_NAME_BYTES_MAX).map(|name| edit.tree().created = Some(name)),
                 8 => {
                     edit.tree().dropped = true;
                     Some(())
                 }
                 9 => decode_seq(&mut decoder).map(|seq| edit.tree().flushed = Some(seq)),
                 10 => decode_keyspace(&mut decoder).map(|number| edit.next_keyspace = Some(number)),
+                11 => decode_name(&mut decoder, OPERATOR_NAME_BYTES_MAX)
+                    .map(|name| edit.tree().merge_operator = Some(name)),
                 _ => return Err("version edit with an unknown field"),
             };
             known.ok_or("version edit with a malformed field")?;
@@ -175,6 +181,10 @@ impl TreeEdit {
             out.push(9);
             put_varint(out, seq.0);
         }
+        if let Some(name) = &self.merge_operator {
+            out.push(11);
+            put_slice(out, name.as_bytes());
+        }
         for (level, file_no) in &self.removed {
             out.push(4);
             put_varint(out, *level as u64);
@@ -200,9 +210,9 @@ fn decode_keyspace(decoder: &mut Decoder<'_>) -> Option<u32> {
     u32::try_from(decoder.varint()?).ok()
 }
 
-fn decode_name(decoder: &mut Decoder<'_>) -> Option<String> {
+fn decode_name(decoder: &mut Decoder<'_>, bytes_max: usize) -> Option<String> {
     let name = str::from_utf8(decoder.slice()?).ok()?;
-    (1..=KEYSPACE_NAME_BYTES_MAX).contains(&name.len()).then(|| name.to_owned())
+    (1..=bytes_max).contains(&name.len()).then(|| name.to_owned())
 }
 
 fn decode_seq(decoder: &mut Decoder<'_>) -> Option<SeqNum> {
@@ -386,7 +396,8 @@ mod tests {
             added: vec![(1, info)],
             ..TreeEdit::default()
         };
-        let created = TreeEdit { keyspace: 1, created: Some("events".into()), ..TreeEdit::default() };
+        let merge_operator = Some("aidb.max".into());
+        let created = TreeEdit { keyspace: 1, created: Some("events".into()), merge_operator, ..TreeEdit::default() };
         let dropped = TreeEdit { keyspace: 1, dropped: true, ..TreeEdit::default() };
         VersionEdit {
             next_file: Some(number + 1),

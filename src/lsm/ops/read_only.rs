@@ -109,7 +109,8 @@ impl<E: Env> std::fmt::Debug for ReadOnly<E> {
 impl Engine<StdEnv> {
     /// Opens the engine in directory `path` for reading, beside a process that may be writing it; see [`ReadOnly`].
     ///
-    /// Of `options` only those of reading count: the block cache, and the memtable's size for what is read from the log.
+    /// Of `options` only those of reading count: the block cache, the memtable's size for what is read from the log, and the
+    /// merge operator, which serves every keyspace whose merges are made for it.
     ///
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) if there is no engine or an option is out of range,
@@ -168,11 +169,11 @@ impl<E: Env> ReadOnly<E> {
         Arc::clone(&self.inner.seen.read())
     }
 
-    /// Returns the memtables and tables of its keyspace, and up to where they are seen.
-    fn current(&self) -> Result<(Arc<SuperVersion<E>>, SeqNum)> {
+    /// Returns the memtables and tables of its keyspace, and what is seen of them.
+    fn current(&self) -> Result<(Arc<SuperVersion<E>>, View)> {
         let seen = self.seen();
         match seen.trees.get(&self.keyspace) {
-            Some(tree) => Ok((tree.current(), seen.seq)),
+            Some(tree) => Ok((tree.current(), View::at(seen.seq, tree.merger()))),
             None => Err(Error::invalid_argument(format_args!("keyspace {} was dropped", self.keyspace))),
         }
     }
@@ -206,9 +207,13 @@ impl<E: Env> ReadOnly<E> {
     /// Damage or an I/O error of a table that may hold the key; [`InvalidArgument`](ErrorKind::InvalidArgument) if the keyspace
     /// was dropped before the last refresh.
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
-        let (current, seq) = self.current()?;
-        let found = current.get(key.as_ref(), seq, &self.inner.counters)?;
-        Ok(found.and_then(|(tag, value)| (tag.kind() == ValueKind::Put).then_some(value)))
+        let (current, view) = self.current()?;
+        let key = key.as_ref();
+        match current.get(key, view.seq, &self.inner.counters)? {
+            Some((tag, value)) if tag.kind() == ValueKind::Put => Ok(Some(value)),
+            Some((tag, _)) if tag.kind() == ValueKind::Merge => current.resolve(key, view),
+            _ => Ok(None),
+        }
     }
 
     /// Tells whether `key` has a value.
@@ -221,7 +226,7 @@ impl<E: Env> ReadOnly<E> {
 
     fn walk(&self, bounds: Bounds) -> DbIterator {
         match self.current() {
-            Ok((current, seq)) => DbIterator::new(Box::new(SuperSource(current)), View::at(seq), bounds),
+            Ok((current, view)) => DbIterator::new(Box::new(SuperSource(current)), view, bounds),
             Err(error) => DbIterator::failed(error, bounds),
         }
     }

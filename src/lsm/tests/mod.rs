@@ -3,6 +3,7 @@
 
 mod compact_range;
 mod keyspaces;
+mod merge;
 mod model;
 mod open;
 mod ops;

@@ -1,10 +1,12 @@
 //! The engine against a `BTreeMap`: random operations, iterators both ways, snapshots, reopening.
 
 use super::{key, tiny, value};
+use crate::lsm::merge::Append;
 use crate::lsm::{DB, DbIterator, Entry, Options, Snapshot, WriteBatch};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::Arc;
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -12,6 +14,7 @@ type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 enum Operation {
     Put(u64, u64),
     Delete(u64),
+    Merge(u64, u64),
     Batch(Vec<(u64, Option<u64>)>),
     Fill { from: u64, count: u64, salt: u64 },
     Get(u64),
@@ -32,6 +35,8 @@ fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         6 => (key.clone(), 0..100u64).prop_map(|(key, value)| Operation::Put(key, value)),
         3 => key.clone().prop_map(Operation::Delete),
+        3 => (key.clone(), 0..100u64).prop_map(|(key, operand)| Operation::Merge(key, operand)),
+        2 => (0..8u64, 0..100u64).prop_map(|(key, operand)| Operation::Merge(key, operand)),
         3 => prop::collection::vec((key.clone(), prop::option::of(0..100u64)), 1..20).prop_map(Operation::Batch),
         2 => (key.clone(), 1..150u64, 0..100u64).prop_map(|(from, count, salt)| Operation::Fill { from, count, salt }),
         3 => key.clone().prop_map(Operation::Get),
@@ -55,6 +60,7 @@ fn options() -> impl Strategy<Value = Options> {
             filter_bits_per_key: filter * 10,
             l0_compaction_files: l0,
             block_cache_bytes: cache,
+            merge_operator: Some(Arc::new(Append::new(","))),
             ..tiny()
         },
     )
@@ -84,6 +90,12 @@ impl Run {
             Operation::Delete(number) => {
                 self.db.delete(key(*number)).unwrap();
                 self.model.remove(&key(*number));
+            }
+            Operation::Merge(number, operand) => {
+                let operand = format!("{operand}").into_bytes();
+                self.db.merge(key(*number), &operand).unwrap();
+                let value = self.model.remove(&key(*number)).map(|value| [&value[..], b",", &operand].concat());
+                self.model.insert(key(*number), value.unwrap_or(operand));
             }
             Operation::Batch(changes) => self.write(changes.iter().copied()),
             Operation::Fill { from, count, salt } => {

@@ -350,6 +350,26 @@ impl<E: Env> Transaction<E> {
         self.write(self.tree_of(keyspace)?, operation)
     }
 
+    /// Merges `operand` onto the value of `key`; see [`Engine::merge`].
+    ///
+    /// This reads nothing, and so never conflicts, unless the transaction has merged onto the key before and the operator leaves the
+    /// two operands apart. Reading the key afterwards reads what lies below.
+    ///
+    /// # Errors
+    /// As [`put`](Transaction::put) and [`Engine::merge`]. Where the transaction has written the key before, what the operator
+    /// makes of that is known at once, and an error if it cannot.
+    pub fn merge(&mut self, key: impl AsRef<[u8]>, operand: impl AsRef<[u8]>) -> Result<()> {
+        self.merge_at(&self.default_tree().clone(), key.as_ref(), operand.as_ref())
+    }
+
+    /// Merges `operand` onto the value of `key` in `keyspace`; see [`merge`](Transaction::merge).
+    ///
+    /// # Errors
+    /// As [`merge`](Transaction::merge) and [`put_in`](Transaction::put_in).
+    pub fn merge_in(&mut self, keyspace: &Keyspace<E>, key: impl AsRef<[u8]>, operand: impl AsRef<[u8]>) -> Result<()> {
+        self.merge_at(self.tree_of(keyspace)?, key.as_ref(), operand.as_ref())
+    }
+
     /// Marks a moment to which [`rollback_to`](Transaction::rollback_to) can return, more than once.
     pub fn savepoint(&mut self) -> Savepoint {
         let number = self.engine.core().locks.number();
@@ -451,16 +471,50 @@ impl<E: Env> Transaction<E> {
         Ok(keyspace.tree())
     }
 
-    fn own_value(&self, tree: &Tree<E>, key: &[u8]) -> Option<Option<Value>> {
-        let own = self.writes.get(tree.id, key)?;
-        Some((own.kind == ValueKind::Put).then(|| Value::copy_from_slice(own.value)))
+    /// Returns what the transaction's own writes leave of `key`, or what `below` reads if they say nothing of it.
+    fn own_or(
+        &self,
+        tree: &Arc<Tree<E>>,
+        key: &[u8],
+        below: impl FnOnce() -> Result<Option<Value>>,
+    ) -> Result<Option<Value>> {
+        let Some(own) = self.writes.get(tree.id, key) else { return below() };
+        let value = Value::copy_from_slice(own.value);
+        match own.kind {
+            ValueKind::Put => Ok(Some(value)),
+            ValueKind::Delete => Ok(None),
+            ValueKind::Merge => tree.given_merger().full(key, below()?.as_deref(), &[value]).map(Some),
+        }
+    }
+
+    fn merge_at(&mut self, tree: &Arc<Tree<E>>, key: &[u8], operand: &[u8]) -> Result<()> {
+        self.lock(tree, key, Mode::Exclusive)?;
+        tree.check_merges()?;
+        let merger = tree.given_merger();
+        let (kind, value) = match self.writes.get(tree.id, key) {
+            None => (ValueKind::Merge, Value::copy_from_slice(operand)),
+            Some(own) => match own.kind {
+                ValueKind::Put => (ValueKind::Put, merger.full(key, Some(own.value), &[operand.into()])?),
+                ValueKind::Delete => (ValueKind::Put, merger.full(key, None, &[operand.into()])?),
+                ValueKind::Merge => match merger.partial(key, own.value, operand) {
+                    Some(both) => (ValueKind::Merge, both.into()),
+                    None => {
+                        let base = self.get_committed(tree, key)?;
+                        let operands = [own.value.into(), operand.into()];
+                        (ValueKind::Put, merger.full(key, base.as_deref(), &operands)?)
+                    }
+                },
+            },
+        };
+        self.write(tree, Operation { keyspace: tree.id, kind, key, value: &value })
     }
 
     fn get_at(&self, tree: &Arc<Tree<E>>, key: &[u8]) -> Result<Option<Value>> {
         tree.check_there()?;
-        if let Some(own) = self.own_value(tree, key) {
-            return Ok(own);
-        }
+        self.own_or(tree, key, || self.get_committed(tree, key))
+    }
+
+    fn get_committed(&self, tree: &Arc<Tree<E>>, key: &[u8]) -> Result<Option<Value>> {
         let core = self.engine.core();
         if self.holdings.as_ref().is_some_and(|holdings| holdings.has_read(tree.id, key)) {
             return core.get_at(tree, key, None);
@@ -477,14 +531,15 @@ impl<E: Env> Transaction<E> {
             return self.get_at(tree, key);
         }
         self.lock(tree, key, mode)?;
-        if let Some(own) = self.own_value(tree, key) {
-            return Ok(own);
-        }
         let core = self.engine.core();
         // Before the value is looked for: nothing that comes between goes unnoticed.
         let seq = core.visible();
-        let value = core.get_at(tree, key, None)?;
-        if let Some(holdings) = &mut self.holdings {
+        let mut has_read = false;
+        let value = self.own_or(tree, key, || {
+            has_read = true;
+            core.get_at(tree, key, None)
+        })?;
+        if let Some(holdings) = self.holdings.as_mut().filter(|_| has_read) {
             holdings.note_read(tree.id, key, seq);
         }
         Ok(value)
@@ -513,7 +568,8 @@ impl<E: Env> Transaction<E> {
         };
         let forgets_end = core.env.planted("txn_range_end_unrecorded");
         let recorder = Arc::new(Recorded { reads: Arc::clone(&self.reads), tree: Arc::clone(tree), forgets_end });
-        let view = View { seq: self.snapshot.seq(), own: true, recorder: Some(recorder) };
+        let merger = if self.writes.merges(tree.id) { tree.given_merger() } else { tree.merger() };
+        let view = View { seq: self.snapshot.seq(), own: true, recorder: Some(recorder), merger };
         let source = MergedSource { current: tree.current(), writes: Arc::clone(&self.writes), keyspace: tree.id };
         DbIterator::new(Box::new(source), view, bounds)
     }

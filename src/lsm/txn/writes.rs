@@ -67,6 +67,11 @@ impl Writes {
         Some(self.batch.operation_at(*at))
     }
 
+    /// Returns true if something may have been merged in `keyspace`.
+    pub(super) fn merges(&self, keyspace: u32) -> bool {
+        self.batch.merged().contains(&keyspace)
+    }
+
     /// Returns how many operations were added, replaced ones included.
     pub(super) fn len(&self) -> usize {
         self.history.len()

@@ -2,8 +2,10 @@
 
 use super::value::{KeyId, KeyShape, Keys, VALUE_BYTES_MIN};
 use crate::profile::steps::{self, Ending, Work};
+use aidb::lsm::merge::Append;
 use aidb::lsm::{Compression, Durability, MemtableKind, Options};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// [`Durability`], as it is written in a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -34,6 +36,9 @@ pub struct Write {
     pub key: KeyId,
     /// The length of the value; `None` for a delete.
     pub bytes: Option<u32>,
+    /// Whether the value is merged onto what is there.
+    #[serde(default)]
+    pub merge: bool,
 }
 
 /// How a range of keys is read.
@@ -212,6 +217,7 @@ impl EngineOptions {
             background_threads: self.background_threads,
             wal_bytes_max: self.wal_bytes_max,
             memtable: if self.memtable == 0 { MemtableKind::SkipList } else { MemtableKind::Wide },
+            merge_operator: Some(Arc::new(Append::new(""))),
         }
     }
 
@@ -271,6 +277,7 @@ impl Work for Workload {
     fn smaller(&self, at: usize) -> Vec<Workload> {
         let mut all =
             vec![self.with(|of| smallest_values(&mut of.steps[at])), self.with(|of| simplify(&mut of.steps[at]))];
+        all.push(self.with(|of| put_only(&mut of.steps[at])));
         if let Step::Client { op: Op::Write { writes, .. }, .. } = &self.steps[at]
             && writes.len() > 1
         {
@@ -302,6 +309,12 @@ fn smallest_values(step: &mut Step) {
         for write in writes {
             write.bytes = write.bytes.map(|_| VALUE_BYTES_MIN);
         }
+    }
+}
+
+fn put_only(step: &mut Step) {
+    if let Step::Client { op: Op::Write { writes, .. }, .. } = step {
+        writes.iter_mut().for_each(|write| write.merge = false);
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::case::{Op, Scan, Write};
 use super::shared::Shared;
-use super::twin::Opened;
+use super::twin::{Change, Opened};
 use super::value::{KeyId, Stamp, StepId, encode};
 use super::{copies, look};
 use crate::SimEnv;
@@ -75,12 +75,21 @@ impl Client {
 
     fn write(&mut self, id: StepId, writes: &[Write], durability: Durability) {
         let mut last: BTreeMap<KeyId, Option<Stamp>> = BTreeMap::new();
-        let stamp = |write: &Write| write.bytes.map(|bytes| Stamp { step: id, bytes });
         let (batch, operations) = self.opened.batch(writes.iter().map(|write| {
-            let value = stamp(write).map(|stamp| encode(write.key, stamp));
-            (self.shared.keys().bytes(write.key), value)
+            let before = last.get(&write.key).copied();
+            // Two operands that lie upon whatever was there before are more than the history can say.
+            let merge = write.merge && !before.flatten().is_some_and(Stamp::is_operand);
+            let stamp = |bytes| if merge { Stamp::operand(id, bytes) } else { Stamp::put(id, bytes) };
+            let stamp = write.bytes.map(stamp);
+            let change = match stamp.map(|stamp| encode(write.key, stamp)) {
+                Some(operand) if merge => Change::Merge(operand),
+                Some(value) => Change::Put(value),
+                None => Change::Delete,
+            };
+            let after = before.map_or(stamp, |before| stamp.map(|stamp| stamp.onto(before)));
+            last.insert(write.key, after);
+            (self.shared.keys().bytes(write.key), change)
         }));
-        last.extend(writes.iter().map(|write| (write.key, stamp(write))));
         let index = self.shared.commit_called(id, last.into_iter().collect(), operations, promise(durability));
         match self.opened.engine.write_opt(batch, WriteOptions { durability: Some(durability) }) {
             Ok(info) => self.shared.commit_acknowledged(index, info.seq.0),

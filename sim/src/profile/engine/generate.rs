@@ -17,6 +17,8 @@ pub(super) struct Size {
 
 /// The length of a huge value.
 const HUGE_BYTES: u32 = 270_000;
+/// The longest operand.
+const MERGE_BYTES_MAX: u32 = VALUE_BYTES_MIN + 60;
 /// The kinds of operations, in the order of their weights.
 const KINDS: usize = 12;
 
@@ -55,7 +57,25 @@ pub(super) fn workload(seed: u64, size: Size) -> Workload {
         let op = op(&mut random, &mix, client < readers);
         steps.push(Step::Client { id: id as u32, client: client as u8, op });
     }
-    Workload { options, key_shape, keys: keys as KeyId, steps }
+    let mut workload = Workload { options, key_shape, keys: keys as KeyId, steps };
+    make_merges(&mut workload, seed);
+    workload
+}
+
+/// Makes merges of some puts, in half of the workloads.
+fn make_merges(workload: &mut Workload, seed: u64) {
+    let mut random = Salted::new(seed ^ 0x006d_6572_6765);
+    let percent = [0, 0, 0, 15, 50, 85][random.below(6) as usize];
+    for step in &mut workload.steps {
+        let Step::Client { op: Op::Write { writes, .. }, .. } = step else { continue };
+        for write in writes {
+            // Short operands: a key that is only merged onto keeps all of them.
+            if let Some(bytes) = write.bytes.as_mut().filter(|_| random.below(100) < percent) {
+                *bytes = (*bytes).min(MERGE_BYTES_MAX);
+                write.merge = true;
+            }
+        }
+    }
 }
 
 /// Adds a few checkpoints, backups and read-only views to half of the workloads, and many of one kind to some.
@@ -168,15 +188,18 @@ fn op(random: &mut Salted, mix: &Mix, reader: bool) -> Op {
     let kind = from + random.weighted(&mix.weights[from..]);
     match kind {
         0 => Op::Write {
-            writes: vec![Write { key: key(random, mix), bytes: Some(bytes(random, mix)) }],
+            writes: vec![Write { key: key(random, mix), bytes: Some(bytes(random, mix)), merge: false }],
             level: level(random, mix),
         },
-        1 => Op::Write { writes: vec![Write { key: key(random, mix), bytes: None }], level: level(random, mix) },
+        1 => Op::Write {
+            writes: vec![Write { key: key(random, mix), bytes: None, merge: false }],
+            level: level(random, mix),
+        },
         2 => {
             let count = 1 + random.below(mix.batch_max);
             let writes = (0..count).map(|_| {
                 let delete = random.below(100) < mix.delete_percent;
-                Write { key: key(random, mix), bytes: (!delete).then(|| bytes(random, mix)) }
+                Write { key: key(random, mix), bytes: (!delete).then(|| bytes(random, mix)), merge: false }
             });
             Op::Write { writes: writes.collect(), level: level(random, mix) }
         }

@@ -7,7 +7,8 @@
 //!
 //! **Invariant.** Options change speed and space, never an answer; without faults nothing fails.
 //!
-//! **Tripped by** `l0_newest_order_wrong`, `compaction_drops_tombstone_early`, `compaction_ignores_snapshots`.
+//! **Tripped by** `l0_newest_order_wrong`, `compaction_drops_tombstone_early`, `compaction_ignores_snapshots`,
+//! `merge_operand_lost`, `merge_operand_twice`, `merge_across_snapshot`.
 //!
 //! A difference is reduced: first the log, by taking parts away, then its steps, then each option towards the plain one. What is
 //! left differs still, and every step and option in it matters.
@@ -137,7 +138,10 @@ pub(super) fn note(state: &mut State, behind: impl FnOnce() -> String) {
 
 fn sights(view: &crate::check::history::View) -> String {
     let sight = |sight: &crate::check::history::Sight| {
-        let found = sight.found.iter().map(|(key, stamp)| format!(" {key} = {} of step {}", stamp.bytes, stamp.step));
+        let found = sight
+            .found
+            .iter()
+            .map(|(key, stamp)| format!(" {key} = {} of step {} on {:x}", stamp.bytes, stamp.step, stamp.under));
         format!("keys {}..{}:{}", sight.start, sight.end, found.collect::<Vec<_>>().join(","))
     };
     view.sights.iter().map(sight).collect::<Vec<_>>().join("; ")

@@ -6,7 +6,7 @@ use super::client::Client;
 use super::copies;
 use super::meta;
 use super::shared::Shared;
-use super::twin::Opened;
+use super::twin::{Change, Opened};
 use crate::SimEnv;
 use crate::check::durability::Content;
 use crate::check::history::Promise;
@@ -99,7 +99,7 @@ pub(super) fn read_keyspaces(shared: &Shared, opened: &Opened, backward: bool) -
 
 /// Checks that the recovered database still takes a write and numbers it behind all others.
 fn write_once_more(shared: &Shared, opened: &Opened) {
-    let (batch, operations) = opened.batch::<&[u8]>([(shared.keys().bytes(0), None)]);
+    let (batch, operations) = opened.batch([(shared.keys().bytes(0), Change::Delete)]);
     let index = shared.commit_called(OWN_STEP, vec![(0, None)], operations, Promise::Power);
     match opened.engine.write_opt(batch, WriteOptions { durability: Some(Durability::Sync) }) {
         Ok(info) => shared.commit_acknowledged(index, info.seq.0),

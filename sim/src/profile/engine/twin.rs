@@ -11,6 +11,16 @@ use aidb::lsm::{DbIterator, Engine, Keyspace, KeyspaceOptions, Options, Snapshot
 use std::ops::Bound;
 use std::path::Path;
 
+/// What an operation does to its key.
+pub(super) enum Change {
+    /// Sets it.
+    Put(Vec<u8>),
+    /// Merges onto it.
+    Merge(Vec<u8>),
+    /// Removes it.
+    Delete,
+}
+
 /// What a process has open.
 #[derive(Clone)]
 pub(super) struct Opened {
@@ -36,21 +46,20 @@ impl Opened {
         Ok(Opened { engine, twin })
     }
 
-    /// Returns a batch of puts and deletes for both keyspaces, and its number of operations.
-    pub(super) fn batch<'a, V: AsRef<[u8]>>(
-        &self,
-        writes: impl IntoIterator<Item = (&'a [u8], Option<V>)>,
-    ) -> (WriteBatch, u64) {
+    /// Returns a batch of changes for both keyspaces, and its number of operations.
+    pub(super) fn batch<'a>(&self, writes: impl IntoIterator<Item = (&'a [u8], Change)>) -> (WriteBatch, u64) {
         let mut batch = WriteBatch::new();
-        for (key, value) in writes {
-            match &value {
-                Some(value) => batch.put(key, value),
-                None => batch.delete(key),
+        for (key, change) in writes {
+            match &change {
+                Change::Put(value) => batch.put(key, value),
+                Change::Merge(operand) => batch.merge(key, operand),
+                Change::Delete => batch.delete(key),
             }
-            match (&self.twin, &value) {
-                (Some(twin), Some(value)) => batch.put_in(twin, key, value),
-                (Some(twin), None) => batch.delete_in(twin, key),
-                (None, _) => {}
+            let Some(twin) = &self.twin else { continue };
+            match &change {
+                Change::Put(value) => batch.put_in(twin, key, value),
+                Change::Merge(operand) => batch.merge_in(twin, key, operand),
+                Change::Delete => batch.delete_in(twin, key),
             }
         }
         let operations = batch.len() as u64;

@@ -7,6 +7,9 @@
 //! ```text
 //! value: step id u32, key id u32, length u32 (little-endian), then length - 12 bytes of pattern(step id, key id)
 //! ```
+//!
+//! An operand of a merge is the same with the highest bit of the length set. Merging appends, so that a merged value tells which
+//! operands it was made of, and onto what, in which order.
 
 pub use crate::profile::steps::StepId;
 use aidb::base::coding::{Decoder, put_u32, put_u64};
@@ -19,13 +22,55 @@ pub type KeyId = u16;
 /// How many bytes each value has at least.
 pub const VALUE_BYTES_MIN: u32 = 20;
 
+/// Tells an operand from a value that was put.
+const OPERAND: u32 = 1 << 31;
+/// What an operand lies upon that was not merged yet.
+const ANYTHING: u64 = u64::MAX;
+
 /// A value as the model keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Stamp {
-    /// The operation that wrote it.
+    /// The operation that wrote it, or its last operand.
     pub step: StepId,
-    /// Its length in bytes.
+    /// The length in bytes of what that operation wrote.
     pub bytes: u32,
+    /// A hash of what it was merged onto; 0 if it was put.
+    pub under: u64,
+}
+
+impl Stamp {
+    /// Returns a value that is put.
+    pub fn put(step: StepId, bytes: u32) -> Stamp {
+        Stamp { step, bytes, under: 0 }
+    }
+
+    /// Returns an operand, whatever it will be merged onto.
+    pub fn operand(step: StepId, bytes: u32) -> Stamp {
+        Stamp { step, bytes, under: ANYTHING }
+    }
+
+    /// Returns whether it is an operand that is to be merged onto something.
+    pub fn is_operand(self) -> bool {
+        self.under == ANYTHING
+    }
+
+    /// Returns what this makes of a key that had `before`.
+    pub fn onto(self, before: Option<Stamp>) -> Stamp {
+        if !self.is_operand() {
+            return self;
+        }
+        let under = before.map_or(1, |before| {
+            let mut bytes = before.step.to_le_bytes().to_vec();
+            put_u32(&mut bytes, before.bytes);
+            (hash64(&bytes, before.under) >> 1).max(2)
+        });
+        Stamp { under, ..self }
+    }
+
+    /// Returns whether it was merged.
+    pub fn is_merged(self) -> bool {
+        self.under != 0
+    }
 }
 
 /// What keys look like.
@@ -96,13 +141,13 @@ fn key_of(shape: KeyShape, number: u32) -> Vec<u8> {
     }
 }
 
-/// Builds the value that operation `stamp.step` writes to `key`.
+/// Builds the value, or the operand, that operation `stamp.step` writes to `key`.
 pub fn encode(key: KeyId, stamp: Stamp) -> Vec<u8> {
     assert!(stamp.bytes >= VALUE_BYTES_MIN, "a value has at least {VALUE_BYTES_MIN} bytes");
     let mut value = Vec::with_capacity(stamp.bytes as usize + 8);
     put_u32(&mut value, stamp.step);
     put_u32(&mut value, key.into());
-    put_u32(&mut value, stamp.bytes);
+    put_u32(&mut value, if stamp.is_merged() { stamp.bytes | OPERAND } else { stamp.bytes });
     let mut state = hash64(&value, 1);
     while value.len() < stamp.bytes as usize {
         put_u64(&mut value, state);
@@ -117,17 +162,33 @@ pub fn encode(key: KeyId, stamp: Stamp) -> Vec<u8> {
 
 /// Reads a value back and compares every byte of it; says what is wrong otherwise.
 pub fn decode(key: KeyId, value: &[u8]) -> Result<Stamp, String> {
+    let mut rest = value;
+    let mut before = None;
+    loop {
+        let stamp = decode_first(key, rest, before)?;
+        rest = &rest[stamp.bytes as usize..];
+        if rest.is_empty() {
+            return Ok(stamp);
+        }
+        before = Some(stamp);
+    }
+}
+
+/// Reads what `value` begins with, behind `before`.
+fn decode_first(key: KeyId, value: &[u8], before: Option<Stamp>) -> Result<Stamp, String> {
     let mut head = Decoder::new(value);
-    let (Some(step), Some(written_to), Some(bytes)) = (head.u32(), head.u32(), head.u32()) else {
+    let (Some(step), Some(written_to), Some(length)) = (head.u32(), head.u32(), head.u32()) else {
         return Err(format!("{} bytes are shorter than any value written", value.len()));
     };
     if written_to != u32::from(key) {
         return Err(format!("it says that it belongs to key {written_to} (step {step})"));
     }
-    if bytes as usize != value.len() {
+    let (bytes, operand) = (length & !OPERAND, length & OPERAND != 0);
+    let fits = bytes >= VALUE_BYTES_MIN && bytes as usize <= value.len();
+    if !fits || (!operand && before.is_some()) {
         return Err(format!("it has {} bytes and says {bytes} (step {step})", value.len()));
     }
-    let stamp = Stamp { step, bytes };
+    let stamp = if operand { Stamp::operand(step, bytes).onto(before) } else { Stamp::put(step, bytes) };
     let expected = encode(key, stamp);
     match expected.iter().zip(value).position(|(a, b)| a != b) {
         Some(at) => Err(format!("byte {at} of {bytes} differs from what step {step} wrote")),
@@ -142,7 +203,7 @@ mod tests {
     #[test]
     fn values_round_trip_and_every_byte_counts() {
         for bytes in [20, 21, 27, 28, 200] {
-            let stamp = Stamp { step: 77, bytes };
+            let stamp = Stamp::put(77, bytes);
             let value = encode(3, stamp);
             assert_eq!(decode(3, &value), Ok(stamp));
             assert!(decode(4, &value).is_err());
@@ -153,6 +214,20 @@ mod tests {
                 assert!(decode(3, &flipped).is_err(), "byte {at} is not checked");
             }
         }
+    }
+
+    #[test]
+    fn merged_values_tell_their_operands_in_order() {
+        let (put, first, second) = (Stamp::put(1, 20), Stamp::operand(2, 31), Stamp::operand(3, 20));
+        let value = |stamps: &[Stamp]| stamps.iter().flat_map(|stamp| encode(3, *stamp)).collect::<Vec<u8>>();
+        let both = second.onto(Some(first.onto(Some(put))));
+        assert_eq!(decode(3, &value(&[put, first, second])), Ok(both));
+        assert_eq!(decode(3, &value(&[first])), Ok(first.onto(None)));
+        for other in [&[put, second, first][..], &[put, second], &[first, second], &[put, first, first, second]] {
+            assert_ne!(decode(3, &value(other)), Ok(both));
+        }
+        assert!(decode(3, &value(&[put, put])).is_err());
+        assert!(decode(3, &value(&[first, put])).is_err());
     }
 
     #[test]

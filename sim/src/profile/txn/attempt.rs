@@ -321,7 +321,7 @@ impl<'a> Attempt<'a> {
     fn write(&mut self, key: KeyId, bytes: Option<u32>) -> Result<(), Over> {
         *self.written += 1;
         // Values of a step differ in their lengths.
-        let stamp = bytes.map(|bytes| Stamp { step: self.id, bytes: bytes + *self.written });
+        let stamp = bytes.map(|bytes| Stamp::put(self.id, bytes + *self.written));
         let (name, of) = (self.shared.keys().bytes(key), self.opened.of(key).cloned());
         let done = self.locking(key, Mode::Exclusive, |txn| match (of, stamp.map(|stamp| encode(key, stamp))) {
             (None, Some(value)) => txn.put(name, value),

@@ -71,7 +71,7 @@ impl Client {
         let mut batch = WriteBatch::new();
         let mut last: BTreeMap<KeyId, Option<Stamp>> = BTreeMap::new();
         for write in writes.iter().filter(|write| !is_account(write.key)) {
-            let stamp = write.bytes.map(|bytes| Stamp { step: id, bytes });
+            let stamp = write.bytes.map(|bytes| Stamp::put(id, bytes));
             let value = stamp.map(|stamp| encode(write.key, stamp));
             self.opened.push(&mut batch, self.shared.keys(), write.key, value.as_deref());
             last.insert(write.key, stamp);

@@ -94,7 +94,7 @@ fn op(random: &mut Salted, mix: &Mix) -> Op {
         1 => {
             let writes = (0..1 + random.below(4)).map(|_| {
                 let bytes = (random.below(4) != 0).then(|| bytes(random, mix));
-                Write { key: 3 * (random.below(mix.keys / 3) as KeyId), bytes }
+                Write { key: 3 * (random.below(mix.keys / 3) as KeyId), bytes, merge: false }
             });
             Op::Write { writes: writes.collect(), level: level(random, mix) }
         }

@@ -72,6 +72,9 @@ fn print_tree(out: &mut Output, tree: &TreeEdit) -> Result<(), String> {
             escape(&info.largest.0),
         ))?;
     }
+    if let Some(name) = &tree.merge_operator {
+        out.line(&format!("keyspace {keyspace}: merges are made for operator {name:?}"))?;
+    }
     if tree.dropped {
         out.line(&format!("keyspace {keyspace}: dropped"))?;
     }
