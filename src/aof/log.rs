@@ -304,17 +304,31 @@ impl<E: Env> Log<E> {
     /// [`NoSpace`](crate::ErrorKind::NoSpace) if there is none for the next segment: nothing has changed;
     /// [`Closed`](crate::ErrorKind::Closed), or as [`sync_to`](Self::sync_to).
     pub fn seal(&self) -> Result<Lsn> {
+        self.roll_if(Stage::has_content)
+    }
+
+    /// Ends the segment being written if less than an eighth of it is left. To be called in the background: appends, which
+    /// would find it full, go on meanwhile.
+    ///
+    /// # Errors
+    /// As [`seal`](Self::seal).
+    pub fn roll_ahead(&self) -> Result<()> {
+        self.roll_if(|stage| stage.has_content() && stage.ends_soon()).map(|_| ())
+    }
+
+    /// Ends the segment being written if `due` says so, and returns where the one being written now begins.
+    fn roll_if(&self, due: impl FnOnce(&Stage) -> bool) -> Result<Lsn> {
         let inner = &*self.0;
         let mut io = inner.io.lock();
         inner.check()?;
-        let has_content = {
+        let due = {
             let stage = inner.stage.lock();
             if stage.closed {
                 return Err(Error::closed());
             }
-            stage.has_content()
+            due(&stage)
         };
-        if has_content {
+        if due {
             inner.roll(&mut io).map_err(|error| inner.refuse(&mut io, error))?;
         }
         Ok(Lsn(io.active.header.base_lsn))

@@ -115,6 +115,7 @@ pub const MARKS: &[&str] = &[
     "aof.recycle",
     "aof.refused",
     "aof.roll",
+    "aof.staged_over_roll",
     "aof.sync_overtaken",
     "aof.tail_copied",
     "aof.torn_tail",

@@ -190,6 +190,12 @@ pub(super) struct Blank<E: Env> {
     recycled: bool,
 }
 
+impl<E: Env> Blank<E> {
+    pub(super) fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+}
+
 /// A segment ready to be written, with the length of its file and where its frames end.
 pub(super) struct Made<E: Env> {
     pub(super) segment: SegmentFile<E>,

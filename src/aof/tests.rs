@@ -106,6 +106,42 @@ fn segments_roll_and_positions_go_on() {
 }
 
 #[test]
+fn appends_go_on_while_a_segment_is_begun() {
+    let env = TestEnv::default();
+    let (log, ..) = open(&env).unwrap();
+    append(&log, &[1; 100]).unwrap();
+    log.prepare_spare().unwrap();
+    let other = log.clone();
+    // The sync that ends the first segment; the thread in it holds the I/O lock.
+    env.during_sync(move || {
+        for number in 2..=20u8 {
+            append(&other, &[number; 100]).unwrap();
+        }
+        assert!(other.written() < other.end(), "nothing was handed over meanwhile");
+    });
+    let base = log.seal().unwrap();
+    assert_eq!(log.stats().rolls, 1);
+    assert!(base < log.end(), "the frames lie in the second segment");
+    log.sync_to(log.end()).unwrap();
+    assert!(survives(&env, &payloads(20, 100)));
+}
+
+#[test]
+fn a_segment_ends_early_only_if_it_ends_soon() {
+    let env = TestEnv::default();
+    let (log, ..) = open_with(&env, LogOptions { segment_bytes: 64 << 10, ..options() }).unwrap();
+    let fill = |to: u64| {
+        while log.end().0 < to {
+            append(&log, &[1; 100]).unwrap();
+        }
+        log.roll_ahead().unwrap();
+        log.stats().rolls
+    };
+    assert_eq!(fill(40 << 10), 0);
+    assert_eq!(fill(56 << 10), 1);
+}
+
+#[test]
 fn frames_larger_than_a_segment_get_one_of_their_own() {
     let env = TestEnv::default();
     let (log, ..) = open(&env).unwrap();

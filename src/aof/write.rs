@@ -7,8 +7,8 @@
 //! active one is touched. If the device is full at that point the append is refused and nothing has changed; every other
 //! failed write or sync poisons.
 //!
-//! **A roll** holds the I/O lock and closes the stage: file for the next segment, rest of the active one, its sync (R4),
-//! header, name and directory sync of the next (R5).
+//! **A roll** holds the I/O lock: file for the next segment, rest of the active one, its sync (R4), header, name and directory
+//! sync of the next (R5). Appends go on meanwhile, in the stage.
 
 use super::format::{ALIGN, FRAME_BYTES, FrameHeader, FrameKind};
 use super::index::SegmentIndex;
@@ -70,7 +70,7 @@ impl<E: Env> Inner<E> {
             let mut stage = self.stage.lock();
             if let Some(appended) = stage.push(&self.env, append, crc, self.durable.load(Ordering::Acquire))? {
                 self.end.store(appended.end.0, Ordering::Release);
-                let full = stage.len() >= self.options.buffer_bytes;
+                let full = stage.is_full(self.options.buffer_bytes);
                 drop(stage);
                 if full {
                     self.write_to(appended.end.0)?;
@@ -287,7 +287,7 @@ impl<E: Env> Inner<E> {
         let blank = self.segments.lock().blank_with_space()?;
         let (next, index) = {
             let mut stage = self.stage.lock();
-            let ended = stage.end_segment(&self.env, &mut io.batch);
+            let ended = stage.end_segment(&self.env, &mut io.batch, blank.file_bytes());
             self.end.store(stage.end(), Ordering::Release);
             ended
         };
@@ -316,12 +316,23 @@ impl<E: Env> Inner<E> {
         assert_eq!(made.end_lsn, io.written, "a segment begins where the one before ends");
         count(&self.stats.rolls, 1);
         count(&self.stats.recycled, u64::from(made.recycled));
-        let index = self.options.index.then(|| SegmentIndex::new(next.base_id));
-        self.stage.lock().begin(made.segment.header, made.file_bytes, index);
         io.crc = self.options.index.then_some(made.crc);
         io.active = Arc::new(made.segment);
         io.file_bytes = made.file_bytes;
         self.set_spare_at(io.written);
+        let (waits, full) = {
+            let mut stage = self.stage.lock();
+            stage.begun(made.file_bytes);
+            (stage.end() > io.written, stage.is_full(self.options.buffer_bytes))
+        };
+        if waits {
+            self.env.reached("aof.staged_over_roll");
+        }
+        if full {
+            // Before others find the I/O lock free: none of them is to wait for so much at once.
+            self.drain(io, self.end.load(Ordering::Acquire))?;
+            io.batch.bytes.shrink_to(self.options.buffer_bytes);
+        }
         Ok(())
     }
 

@@ -1,4 +1,5 @@
-//! The threads of an engine: one flushes, [`Options::background_threads`](super::Options::background_threads) compact.
+//! The threads of an engine: one flushes, [`Options::background_threads`](super::Options::background_threads) compact, and one
+//! keeps the log ahead of the writes, which then wait neither for its files nor for the disk.
 //!
 //! They sleep on `Core::work` and end when the engine closes. After a failure that does not poison, a thread pauses,
 //! longer each time, and tries again: a full disk is emptied by someone some day. Damage in a table's input is not tried again until the
@@ -7,7 +8,7 @@
 use super::compaction::picker;
 use super::state::{Core, State};
 use super::tree::{Immutable, Tree};
-use crate::base::{Error, Result};
+use crate::base::{Error, ErrorKind, Result};
 use crate::env::{Env, EnvCondvar, MutexGuard};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// Without writes for this long the log is marked as ended, files that iterators held are looked at again, and what may be
 /// compacted without need is.
 const IDLE: Duration = Duration::from_secs(1);
+/// Bytes of log that nobody has asked to be durable are synced all the same, so that a roll has little to wait for.
+const LOG_UNSYNCED_BYTES: u64 = 2 << 20;
 
 impl<E: Env> Core<E> {
     /// Starts the threads.
@@ -30,6 +33,8 @@ impl<E: Env> Core<E> {
         };
         let flusher = spawn("aidb-flush", |core| core.run_flushes())?;
         self.state.lock().threads.push(flusher);
+        let keeper = spawn("aidb-log", |core| core.run_log())?;
+        self.state.lock().threads.push(keeper);
         for _ in 0..self.options.background_threads {
             let compactor = spawn("aidb-compact", |core| core.run_compactions())?;
             self.state.lock().threads.push(compactor);
@@ -86,6 +91,42 @@ impl<E: Env> Core<E> {
         // A failure poisons the log, which the next write finds out.
         let _ = self.wal(self.log.mark());
         self.purge_obsolete();
+    }
+
+    fn run_log(&self) {
+        while self.next_log_work() {
+            if let Err(error) = self.keep_log_ahead() {
+                // A full disk is for the write to report that finds no room.
+                if *error.kind() != ErrorKind::NoSpace {
+                    drop(self.background_failed(&error));
+                }
+            }
+        }
+    }
+
+    /// Waits until the log has grown; false ends the thread.
+    fn next_log_work(&self) -> bool {
+        let mut state = self.state.lock();
+        while !self.stopping() {
+            if std::mem::take(&mut state.log_grown) {
+                return true;
+            }
+            self.log_work.wait(&mut state);
+        }
+        false
+    }
+
+    /// Does early what the log would otherwise let a write wait for: the next file, the sync before it, the roll.
+    fn keep_log_ahead(&self) -> Result<()> {
+        if self.log.wants_spare() {
+            self.log.prepare_spare()?;
+        }
+        let end = self.log.end();
+        if end.0 - self.log.durable().0 >= LOG_UNSYNCED_BYTES {
+            self.wal(self.log.sync_to(end))?;
+        }
+        let rolled = self.log.roll_ahead();
+        if self.log.poisoned().is_some() { self.wal(rolled) } else { rolled }
     }
 
     fn run_compactions(&self) {

@@ -43,6 +43,8 @@ const GROUP_BYTES_MAX: usize = 1 << 20;
 const DELAY_MIN: Duration = Duration::from_millis(1);
 /// Longest sleep of one group.
 const DELAY_MAX: Duration = Duration::from_millis(10);
+/// Bytes between two calls of the log's thread.
+const LOG_TELL_BYTES: u64 = 1 << 20;
 
 /// Writers waiting for the one that leads.
 pub(super) struct Queue<E: Env> {
@@ -110,6 +112,8 @@ pub(super) struct Leader<E: Env> {
     pub(super) recent: Recent,
     /// Bytes written since the last sleep while slowed down.
     pub(super) unpaid_bytes: u64,
+    /// Up to where the log's thread was told of the log.
+    pub(super) told: Lsn,
 }
 
 /// The memtable of a keyspace, as the leader writes it.
@@ -319,6 +323,7 @@ impl<E: Env> Core<E> {
             return Err(Error::invalid_argument("sequence numbers are used up"));
         }
         let (begin, lsn) = self.append_record(first, operations, &own.batch, group)?;
+        self.tell_log_thread(leader, lsn);
         if commits().any(|commit| commit.durability == Durability::Os) {
             self.wal(self.log.write_out())?;
         }
@@ -345,6 +350,15 @@ impl<E: Env> Core<E> {
             self.env.reached("lsm.commit_group");
         }
         Ok((before, lsn))
+    }
+
+    /// Wakes the log's thread now and then, as the log grows to `end`.
+    fn tell_log_thread(&self, leader: &mut Leader<E>, end: Lsn) {
+        if end.0 - leader.told.0 >= LOG_TELL_BYTES.min(self.options.wal_segment_bytes / 16) {
+            leader.told = end;
+            self.state.lock().log_grown = true;
+            self.log_work.notify_all();
+        }
     }
 
     /// Inserts operations that the log holds from `position` on, and returns the number of the last.

@@ -403,8 +403,7 @@ impl<E: Env> Core<E> {
     /// Tells the threads to end, without waiting.
     fn abandon(&self) {
         self.closing.store(true, Ordering::Release);
-        self.work.notify_all();
-        self.progress.notify_all();
+        self.wake_all();
     }
 
     fn close(&self) -> Result<()> {
@@ -414,8 +413,7 @@ impl<E: Env> Core<E> {
         let threads = {
             // Under the lock, so that whoever looked before is asleep by now and is woken.
             let mut state = self.state.lock();
-            self.work.notify_all();
-            self.progress.notify_all();
+            self.wake_all();
             std::mem::take(&mut state.threads)
         };
         // The last leader is through, and those behind it see that the engine is closing.

@@ -383,7 +383,8 @@ impl<E: Env> Parts<'_, E> {
     fn into_core(self, next_keyspace: u32, last_seq: SeqNum, next_file: u64) -> Core<E> {
         let writing = self.trees.iter().map(|(keyspace, state)| (*keyspace, Writing::new(state))).collect();
         let recent = Recent::new(last_seq);
-        let leader = Leader { trees: writing, full: Vec::new(), last_seq, recent, unpaid_bytes: 0 };
+        let told = self.log.end();
+        let leader = Leader { trees: writing, full: Vec::new(), last_seq, recent, unpaid_bytes: 0, told };
         let tree = Arc::clone(&self.trees.get(&DEFAULT_KEYSPACE).expect("it is always there").tree);
         let state = State {
             trees: self.trees,
@@ -396,6 +397,7 @@ impl<E: Env> Parts<'_, E> {
             flush_error: None,
             compaction_error: None,
             poisoned: None,
+            log_grown: false,
             threads: Vec::new(),
         };
         let locks = Arc::new(LockTable::new(&self.env));
@@ -421,6 +423,7 @@ impl<E: Env> Parts<'_, E> {
             manifest: Mutex::<E, _>::new(self.manifest),
             state: Mutex::<E, _>::new(state),
             work: Condvar::<E>::default(),
+            log_work: Condvar::<E>::default(),
             progress: Condvar::<E>::default(),
             dir_lock: Mutex::<E, _>::new(Some(self.dir_lock)),
         }

@@ -56,8 +56,10 @@ pub(super) struct Core<E: Env> {
     pub(super) leader: Mutex<E, Leader<E>>,
     pub(super) manifest: Mutex<E, Manifest<E>>,
     pub(super) state: Mutex<E, State<E>>,
-    /// There may be work for a background thread.
+    /// There may be work for a thread that flushes or compacts.
     pub(super) work: Condvar<E>,
+    /// There may be work for the log's thread.
+    pub(super) log_work: Condvar<E>,
     /// A flush or compaction ended, well or not.
     pub(super) progress: Condvar<E>,
     pub(super) dir_lock: Mutex<E, Option<<E::Disk as Disk>::DirLock>>,
@@ -83,6 +85,8 @@ pub(super) struct State<E: Env> {
     /// Why the last compaction failed, until one succeeds.
     pub(super) compaction_error: Option<Error>,
     pub(super) poisoned: Option<Error>,
+    /// The log has grown since its thread looked at it.
+    pub(super) log_grown: bool,
     pub(super) threads: Vec<E::Join>,
 }
 
@@ -182,7 +186,13 @@ impl<E: Env> Core<E> {
             state.poisoned = Some(Error::poisoned(cause));
             self.halted.store(true, Ordering::Release);
         }
+        self.wake_all();
+    }
+
+    /// Wakes every thread and everyone who waits for one: what they look at has changed for good.
+    pub(super) fn wake_all(&self) {
         self.work.notify_all();
+        self.log_work.notify_all();
         self.progress.notify_all();
     }
 
