@@ -54,11 +54,11 @@ pub mod resp;
 pub mod server;
 
 pub use base::{Error, ErrorKind, Result};
-pub use lsm::ops::backup;
+pub use lsm::ops::{backup, repair::repair};
 pub use lsm::{
     CheckpointReport, CommitInfo, Compression, Cursor, DB, DbIterator, Durability, Engine, Entry, IntegrityReport,
-    Keyspace, KeyspaceOptions, MemtableKind, MergeOperator, Options, ReadOnly, Savepoint, Snapshot, Statistics,
-    Transaction, TransactionOptions, Value, WriteBatch, WriteOptions,
+    Keyspace, KeyspaceOptions, MemtableKind, MergeOperator, Options, ReadOnly, RepairOptions, RepairReport, Savepoint,
+    Snapshot, Statistics, Transaction, TransactionOptions, Value, WriteBatch, WriteOptions,
 };
 
 /// Compiles what README shows.

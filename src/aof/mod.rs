@@ -27,6 +27,7 @@
 //! | `joined` | archived segments before local ones |
 //! | `readers` | cursors and open segments, counted |
 //! | `recovery` | opening |
+//! | `salvage` | what is readable of a damaged log |
 //! | `crypt` | keys, and the encryption of frames |
 //! | `index` | where in a segment a record is |
 //! | `watch` | waking who waits |
@@ -70,6 +71,7 @@ pub mod read;
 pub mod readers;
 pub mod record;
 mod recovery;
+pub mod salvage;
 mod scan;
 #[cfg(test)]
 mod sealed_tests;

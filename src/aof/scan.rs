@@ -281,3 +281,35 @@ pub(super) fn scan_behind<E: Env>(
         }
     }
 }
+
+/// Looks for the next good frame header behind `bad`, as [`scan_behind`] does, and returns where it begins.
+pub(super) fn next_frame<E: Env>(
+    env: &E,
+    source: impl ReadAt,
+    segment: &SegmentHeader,
+    file_bytes: u64,
+    bad: u64,
+) -> Result<Option<u64>> {
+    let mut window = Window::new(source, file_bytes);
+    let mut lsn = bad + format::ALIGN;
+    loop {
+        let offset = offset_of(segment, lsn);
+        if offset + FRAME_BYTES as u64 > file_bytes {
+            return Ok(None);
+        }
+        let range = window.get(offset, WINDOW_BYTES)?;
+        let bytes = &window.bytes[range];
+        let mut at = 0;
+        while at + FRAME_BYTES <= bytes.len() {
+            let place = frame_place(env, segment, lsn);
+            if format::may_be_frame(&bytes[at..]) && FrameHeader::decode(&bytes[at..], &place).is_ok() {
+                return Ok(Some(lsn));
+            }
+            at += format::ALIGN as usize;
+            lsn += format::ALIGN;
+        }
+        if at == 0 {
+            return Ok(None);
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Names in an engine's directory, and what each one is.
 //!
 //! `LOCK` (held while open), `CURRENT` (names the MANIFEST), `MANIFEST-NNNNNN`, `NNNNNN.sst` (tables), `wal/` (the log),
-//! `INCOMPLETE` (while a checkpoint or restore fills the directory).
+//! `INCOMPLETE` (while a checkpoint or restore fills the directory), `REPAIRING` (while a repair changes it), `lost/` (what repairs set aside).
 //! Numbers have at least six digits, come from one counter and are never used twice. Any other name is not ours and is left alone.
 
 use std::ffi::OsStr;
@@ -17,12 +17,18 @@ const CURRENT_TEMPORARY: &str = "CURRENT.tmp";
 /// Says that a directory is being filled and is not to be opened.
 pub(super) const INCOMPLETE: &str = "INCOMPLETE";
 
+/// Says that a repair was begun: the directory is not to be opened before one has ended.
+pub(super) const REPAIRING: &str = "REPAIRING";
+/// The directory of what repairs set aside.
+pub(super) const LOST_DIR: &str = "lost";
+
 /// What a name in the directory stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FileKind {
     Current,
     CurrentTemporary,
     Incomplete,
+    Repairing,
     Manifest(u64),
     Table(u64),
     /// The lock, the log, or not ours.
@@ -38,6 +44,8 @@ impl FileKind {
             FileKind::CurrentTemporary
         } else if name == INCOMPLETE {
             FileKind::Incomplete
+        } else if name == REPAIRING {
+            FileKind::Repairing
         } else if let Some(number) = name.strip_prefix("MANIFEST-").and_then(parse_number) {
             FileKind::Manifest(number)
         } else if let Some(number) = name.strip_suffix(".sst").and_then(parse_number) {
@@ -45,6 +53,16 @@ impl FileKind {
         } else {
             FileKind::Other
         }
+    }
+
+    /// Returns the number of a table.
+    pub(super) fn table(self) -> Option<u64> {
+        if let FileKind::Table(number) = self { Some(number) } else { None }
+    }
+
+    /// Returns the number of a MANIFEST.
+    pub(super) fn manifest(self) -> Option<u64> {
+        if let FileKind::Manifest(number) = self { Some(number) } else { None }
     }
 
     /// Returns the number in the name.

@@ -82,6 +82,7 @@ impl<E: Env> Core<E> {
         let readers = self.snapshots.readers(|| self.visible());
         let mut rewrite = Rewrite::new(&self.env, readers, tree.merger());
         let mut builder = TableBuilder::create(&self.env, path, number, options)?;
+        builder.set_keyspace(tree.id, &tree.name);
         let mut iter = full.memtable.iter();
         let mut seen = 0u64;
         iter.seek_to_first()?;

@@ -59,6 +59,7 @@ pub use memtable::MemtableKind;
 pub use merge::MergeOperator;
 pub use ops::checkpoint::CheckpointReport;
 pub use ops::read_only::ReadOnly;
+pub use ops::repair::{RepairOptions, RepairReport};
 pub use options::{Durability, KeyspaceOptions, Options, WriteOptions};
 pub use snapshot::Snapshot;
 pub use stats::{LevelStatistics, Statistics};
@@ -96,6 +97,12 @@ pub const MARKS: &[&str] = &[
     "lsm.write_delay",
     "lsm.write_refused",
     "lsm.write_stop",
+];
+
+/// Bugs that the simulator can switch on in a repair, which profile engine does not do: name and what goes wrong.
+pub const REPAIR_PLANTED_BUGS: &[(&str, &str)] = &[
+    ("repair_trusts_damaged_manifest", "what a damaged MANIFEST says up to its damage is taken for all"),
+    ("repair_moves_log_first", "the log is set aside before CURRENT names the MANIFEST that can do without it"),
 ];
 
 /// Bugs that the simulator can switch on in this floor: name and what goes wrong.

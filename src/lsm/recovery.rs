@@ -16,7 +16,7 @@
 use super::batch::format::decode_record;
 use super::cache::BlockCache;
 use super::commit::{Leader, Queue, Writing};
-use super::files::{FileKind, INCOMPLETE, WAL_DIR, table_path};
+use super::files::{FileKind, INCOMPLETE, REPAIRING, WAL_DIR, table_path};
 use super::manifest::format::VersionEdit;
 use super::manifest::{Manifest, read_current, read_manifest};
 use super::options::Options;
@@ -77,7 +77,7 @@ pub(super) fn open<E: Env>(env: E, dir: &Path, options: Options) -> Result<Core<
     Ok(parts.into_core(durable.next_keyspace, last_seq, manifest_no + 1))
 }
 
-fn lock<E: Env>(env: &E, dir: &Path, options: &Options) -> Result<<E::Disk as Disk>::DirLock> {
+pub(super) fn lock<E: Env>(env: &E, dir: &Path, options: &Options) -> Result<<E::Disk as Disk>::DirLock> {
     let disk = env.disk();
     if options.create_if_missing {
         disk.create_dir_all(dir).map_err(|error| Error::io("create directory", dir, error))?;
@@ -91,9 +91,22 @@ fn lock<E: Env>(env: &E, dir: &Path, options: &Options) -> Result<<E::Disk as Di
 /// What the MANIFEST says.
 pub(super) struct Durable {
     pub(super) trees: BTreeMap<u32, ReplayedTree>,
-    next_file: u64,
-    next_keyspace: u32,
+    pub(super) next_file: u64,
+    pub(super) next_keyspace: u32,
     pub(super) position: Position,
+}
+
+impl Durable {
+    /// Takes what the edits of MANIFEST `file_no` leave; `None` if a number is missing.
+    pub(super) fn of(edits: Edits, file_no: u64) -> Option<Durable> {
+        let Edits { scalars, trees } = edits;
+        Some(Durable {
+            next_file: scalars.next_file?.max(file_no + 1),
+            next_keyspace: scalars.next_keyspace.unwrap_or(DEFAULT_KEYSPACE + 1),
+            position: Position { lsn: scalars.wal_lsn?, seq: scalars.last_seq? },
+            trees,
+        })
+    }
 }
 
 /// What the directory holds.
@@ -124,6 +137,12 @@ impl<'a> Found<'a> {
                  do that again"
             )));
         }
+        if self.kinds.contains(&FileKind::Repairing) {
+            let dir = self.dir.display();
+            return Err(Error::invalid_argument(format_args!(
+                "a repair of {dir} did not finish (it holds {REPAIRING}): run it again"
+            )));
+        }
         if !self.kinds.contains(&FileKind::Current) {
             return self.create(options);
         }
@@ -135,17 +154,8 @@ impl<'a> Found<'a> {
         let edits = read_manifest(env, self.dir, file_no)?;
         let path = self.dir.join(super::files::manifest_name(file_no));
         let corruption = |what: &str| Error::corruption(&path, 0, what);
-        let Edits { scalars, trees } = Edits::replay(&edits).map_err(corruption)?;
         let missing = || corruption("manifest without file number, sequence number or log position");
-        Ok(Durable {
-            next_file: scalars.next_file.ok_or_else(missing)?.max(file_no + 1),
-            next_keyspace: scalars.next_keyspace.unwrap_or(DEFAULT_KEYSPACE + 1),
-            position: Position {
-                lsn: scalars.wal_lsn.ok_or_else(missing)?,
-                seq: scalars.last_seq.ok_or_else(missing)?,
-            },
-            trees,
-        })
+        Durable::of(Edits::replay(&edits).map_err(corruption)?, file_no).ok_or_else(missing)
     }
 
     fn create(&self, options: &Options) -> Result<Durable> {

@@ -217,3 +217,29 @@ fn every_file_is_dumped_and_damage_passed_over() {
         aidb(&["dump", &text(&place.path().join("other"))]).expect_err("not ours").contains("no file of a database")
     );
 }
+
+#[test]
+fn a_damaged_database_is_repaired() {
+    let place = tempfile::tempdir().expect("a directory");
+    let dir = place.path().join("db");
+    let name = dir.to_str().expect("text");
+    database(&dir).close().expect("closed");
+    let before = aidb(&["scan", name]).expect("read");
+    assert!(aidb(&["repair", name]).expect("sound").starts_with("sound"));
+    std::fs::remove_file(dir.join("CURRENT")).expect("removed");
+    assert!(aidb(&["scan", name]).is_err());
+    let dry = aidb(&["repair", name, "--dry-run"]).expect("nothing is lost");
+    assert!(dry.starts_with("needs repair, and no entry is lost") && dry.contains("CURRENT"), "{dry}");
+    let report = aidb(&["repair", name]).expect("nothing is lost");
+    assert!(report.starts_with("repaired") && report.contains("moved to"), "{report}");
+    assert_eq!(aidb(&["scan", name]).expect("read"), before);
+    let is_table = |path: &PathBuf| path.parent() == Some(&dir) && path.extension().is_some_and(|is| is == "sst");
+    let table = image(&dir).into_keys().find(is_table).expect("a table");
+    damage(&table, 3);
+    assert!(aidb(&["verify", name]).is_err());
+    assert!(aidb(&["repair", name]).expect_err("a block is lost").contains("are lost"));
+    assert!(aidb(&["verify", name]).expect("it is sound again").contains("sound"));
+    assert!(aidb(&["repair", name]).expect("sound").starts_with("sound"));
+    assert!(dir.join("lost").join(table.file_name().expect("a name")).is_file());
+    assert!(aidb(&["repair", "/nowhere"]).expect_err("no database").contains("/nowhere"));
+}

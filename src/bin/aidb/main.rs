@@ -66,6 +66,18 @@ enum Command {
         /// The database's directory.
         dir: PathBuf,
     },
+    /// Makes a damaged database one that opens again: saves what is readable and says what is lost.
+    ///
+    /// Nothing is removed: what is replaced is moved to the directory `lost` in the database's. No other process may have the
+    /// database open. Leaves a sound one as it is. Exits with 1 if entries are lost.
+    #[command(after_help = operate::REPAIR_HELP)]
+    Repair {
+        /// The database's directory.
+        dir: PathBuf,
+        /// Only says what would be done.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Makes a database of a backup.
     #[command(after_help = operate::RESTORE_HELP)]
     Restore {
@@ -111,6 +123,7 @@ fn main() -> ExitCode {
         Command::Dump(options) => dump::run(&options),
         Command::Get(options) => inspect::get(&options),
         Command::Levels { dir } => inspect::levels(&dir),
+        Command::Repair { dir, dry_run } => operate::repair(&dir, dry_run),
         Command::Restore { backups, target, number } => operate::restore(&backups, number, &target),
         Command::Scan(options) => inspect::scan(&options),
         Command::Stats { dir, prometheus } => inspect::stats(&dir, prometheus),

@@ -1,8 +1,8 @@
-//! `aidb checkpoint`, `backup` and `restore`: copies of a database's directory; `aidb compact`.
+//! `aidb checkpoint`, `backup` and `restore`: copies of a database's directory; `aidb compact` and `repair`.
 
 use crate::aof::time;
 use crate::output::{Output, unescape};
-use aidb::{DB, KeyspaceOptions, Options, backup};
+use aidb::{DB, KeyspaceOptions, Options, RepairOptions, backup};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
@@ -115,6 +115,25 @@ pub(crate) enum Backup {
         #[arg(long)]
         keep: usize,
     },
+}
+
+pub(crate) const REPAIR_HELP: &str = "Examples:
+  aidb repair /srv/db --dry-run            what is damaged, and what would be lost
+  aidb repair /srv/db";
+
+/// Repairs the database in `dir`; fails if entries are lost.
+pub(crate) fn repair(dir: &Path, dry_run: bool) -> Result<(), String> {
+    // The directory is not made only to be found empty.
+    if !dir.is_dir() {
+        return Err(format!("{} is not a directory", dir.display()));
+    }
+    let options = RepairOptions { dry_run, ..RepairOptions::default() };
+    let report = aidb::repair(dir, options).map_err(|error| error.to_string())?;
+    say(&report.to_string())?;
+    match report.loses_entries() {
+        true => Err(format!("entries of {} are lost", dir.display())),
+        false => Ok(()),
+    }
 }
 
 /// Prints one line.

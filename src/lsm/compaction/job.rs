@@ -157,7 +157,9 @@ impl<'a, E: Env> Outputs<'a, E> {
             self.numbers.push(number);
             let options = table_options(&self.options, self.compaction.output_level);
             let path = table_path(&core.dir, number);
-            self.builder = Some(TableBuilder::create(&core.env, &path, number, options)?);
+            let mut builder = TableBuilder::create(&core.env, &path, number, options)?;
+            builder.set_keyspace(self.compaction.tree.id, &self.compaction.tree.name);
+            self.builder = Some(builder);
             self.first_key.clear();
             self.first_key.extend_from_slice(key);
         }

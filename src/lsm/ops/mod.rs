@@ -5,6 +5,7 @@
 //! | [`backup`] | keeps past states in a directory, sharing tables between them, and makes engines of them |
 //! | [`checkpoint`] | makes a second directory that opens as what was committed |
 //! | [`read_only`] | reads it beside the process that writes it |
+//! | [`repair`] | makes a damaged directory one that opens, and says what is lost |
 //! | `moment` | holds the tables and the log of one moment |
 //! | `fresh` | fills a new directory that is opened whole or not at all |
 //! | `files` | links and copies files for the others |
@@ -17,3 +18,4 @@ mod files;
 mod fresh;
 mod moment;
 pub mod read_only;
+pub mod repair;

@@ -386,27 +386,33 @@ impl<E: Env> Look<'_, E> {
         }
         let mut replayed = Replayed::new(self.env, &durable);
         if !self.env.planted("read_only_without_log") {
-            self.replay(&durable, &mut replayed)?;
+            replay(self.env, self.dir, self.options, &durable, &mut replayed)?;
         }
         let trees = replayed.join(self.env, std::mem::take(&mut durable.trees), versions, self.options);
         let trees = trees.into_iter().map(|(keyspace, state)| (keyspace, state.tree)).collect();
         Ok(Seen { trees, seq: replayed.last_seq })
     }
+}
 
-    fn replay(&self, durable: &Durable, replayed: &mut Replayed) -> Result<()> {
-        let wal_dir = self.dir.join(WAL_DIR);
-        let listed = self.env.disk().list(&wal_dir);
-        // A checkpoint that was never opened for writing has no log.
-        if durable.position.lsn == Lsn(0) && listed.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-            return Ok(());
-        }
-        let chain = ViewChain::open(self.env.clone(), &wal_dir, None)?;
-        let end =
-            chain.replay(durable.position.lsn, &mut |frame| replayed.apply(self.env, frame, self.options, &wal_dir))?;
-        if end < durable.position.lsn {
-            let what = format_args!("the log ends at {end}, the manifest needs it from {}", durable.position.lsn);
-            return Err(Error::corruption(&wal_dir, end.0, what));
-        }
-        replayed.check_complete(&wal_dir, end)
+/// Replays the log of `dir` without touching it.
+pub(super) fn replay<E: Env>(
+    env: &E,
+    dir: &Path,
+    options: &Options,
+    durable: &Durable,
+    replayed: &mut Replayed,
+) -> Result<()> {
+    let wal_dir = dir.join(WAL_DIR);
+    let listed = env.disk().list(&wal_dir);
+    // A checkpoint that was never opened for writing has no log.
+    if durable.position.lsn == Lsn(0) && listed.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Ok(());
     }
+    let chain = ViewChain::open(env.clone(), &wal_dir, None)?;
+    let end = chain.replay(durable.position.lsn, &mut |frame| replayed.apply(env, frame, options, &wal_dir))?;
+    if end < durable.position.lsn {
+        let what = format_args!("the log ends at {end}, the manifest needs it from {}", durable.position.lsn);
+        return Err(Error::corruption(&wal_dir, end.0, what));
+    }
+    replayed.check_complete(&wal_dir, end)
 }

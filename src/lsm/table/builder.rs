@@ -37,6 +37,7 @@ pub struct TableBuilder<E: Env> {
     path: PathBuf,
     file_no: u64,
     options: TableOptions,
+    keyspace: Option<(u32, String)>,
     failed: Option<Error>,
     /// Sealed blocks not handed to the file yet, and where in the file they begin.
     buffer: Vec<u8>,
@@ -74,6 +75,7 @@ impl<E: Env> TableBuilder<E> {
             path: path.to_path_buf(),
             file_no,
             options,
+            keyspace: None,
             failed: None,
             buffer: Vec::new(),
             buffer_offset: 0,
@@ -91,6 +93,11 @@ impl<E: Env> TableBuilder<E> {
             seq_min: SeqNum::MAX,
             seq_max: SeqNum(0),
         })
+    }
+
+    /// Says whose entries these are, if not the default keyspace's.
+    pub fn set_keyspace(&mut self, number: u32, name: &str) {
+        self.keyspace = (number != 0).then(|| (number, name.to_owned()));
     }
 
     /// Adds an entry.
@@ -183,7 +190,8 @@ impl<E: Env> TableBuilder<E> {
         let index = self.put_part(|builder, out| builder.index.finish(out));
         let range_tombstones = Handle { offset: self.offset(), bytes: 0 };
         let smallest = self.smallest.take().expect("set with the first entry");
-        let parts = Properties { smallest, largest: (take(&mut self.last_key), self.last_tag) };
+        let largest = (take(&mut self.last_key), self.last_tag);
+        let parts = Properties { smallest, largest, keyspace: self.keyspace.take() };
         let properties = self.put_part(|_, out| parts.encode(out));
         let footer = Footer {
             file_no: self.file_no,

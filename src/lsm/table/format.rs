@@ -32,6 +32,7 @@
 //!
 //! properties: (varint id | varint length | bytes)*, ids ascending; unknown ids are skipped
 //!   1 smallest: u64 tag, user key     2 largest: the same
+//!   3 keyspace: varint number, its name; not there for the default keyspace
 //!
 //! footer, the last 152 bytes
 //!   0    u64  file number                     8    u64  end of the data blocks (they start at 0)
@@ -64,7 +65,7 @@ use super::compress::{self, Compression};
 use crate::base::checksum::crc32;
 use crate::base::coding::{Decoder, get_u32, get_u64, put_slice, put_u32, put_u64, put_varint};
 use crate::base::key::{SeqNum, Tag, compare};
-use crate::base::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::base::limits::{KEY_BYTES_MAX, KEYSPACE_NAME_BYTES_MAX, VALUE_BYTES_MAX};
 use bytes::Bytes;
 use std::cmp::Ordering;
 
@@ -83,6 +84,7 @@ pub const BLOCK_RAW_BYTES_MAX: usize = VALUE_BYTES_MAX + KEY_BYTES_MAX + 1024;
 const FOOTER_CRC_AT: usize = 140;
 const PROPERTY_SMALLEST: u64 = 1;
 const PROPERTY_LARGEST: u64 = 2;
+const PROPERTY_KEYSPACE: u64 = 3;
 
 const _: () = assert!(FOOTER_CRC_AT + 4 + MAGIC.len() == FOOTER_BYTES);
 const _: () = assert!(BLOCK_RAW_BYTES_MAX < u32::MAX as usize);
@@ -398,6 +400,8 @@ pub struct Properties {
     pub smallest: (Vec<u8>, Tag),
     /// The last internal key.
     pub largest: (Vec<u8>, Tag),
+    /// Number and name of the keyspace whose entries these are, if that is not the default one: for repair, where no MANIFEST says it.
+    pub keyspace: Option<(u32, String)>,
 }
 
 impl Properties {
@@ -411,6 +415,13 @@ impl Properties {
             put_varint(out, id);
             put_slice(out, &field);
         }
+        if let Some((number, name)) = &self.keyspace {
+            field.clear();
+            put_varint(&mut field, (*number).into());
+            field.extend_from_slice(name.as_bytes());
+            put_varint(out, PROPERTY_KEYSPACE);
+            put_slice(out, &field);
+        }
     }
 
     /// Decodes properties that came out of their seal.
@@ -419,7 +430,7 @@ impl Properties {
     /// The check that failed.
     pub fn decode(bytes: &[u8]) -> Result<Properties, Damage> {
         let mut decoder = Decoder::new(bytes);
-        let (mut smallest, mut largest, mut last_id) = (None, None, 0);
+        let (mut smallest, mut largest, mut keyspace, mut last_id) = (None, None, None, 0);
         while !decoder.is_empty() {
             let id = decoder.varint().ok_or("a property has no id")?;
             let field = decoder.slice().ok_or("a property ends early")?;
@@ -430,6 +441,7 @@ impl Properties {
             match id {
                 PROPERTY_SMALLEST => smallest = Some(internal_key(field)?),
                 PROPERTY_LARGEST => largest = Some(internal_key(field)?),
+                PROPERTY_KEYSPACE => keyspace = Some(keyspace_of(field).ok_or("a property holds no keyspace")?),
                 _ => {}
             }
         }
@@ -437,8 +449,15 @@ impl Properties {
         if compare((&smallest.0, smallest.1), (&largest.0, largest.1)) == Ordering::Greater {
             return Err("the largest key is before the smallest");
         }
-        Ok(Properties { smallest, largest })
+        Ok(Properties { smallest, largest, keyspace })
     }
+}
+
+fn keyspace_of(field: &[u8]) -> Option<(u32, String)> {
+    let mut decoder = Decoder::new(field);
+    let number = decoder.varint().and_then(|number| u32::try_from(number).ok()).filter(|number| *number > 0)?;
+    let name = str::from_utf8(decoder.rest()).ok()?;
+    (1..=KEYSPACE_NAME_BYTES_MAX).contains(&name.len()).then(|| (number, name.to_owned()))
 }
 
 fn internal_key(field: &[u8]) -> Result<(Vec<u8>, Tag), Damage> {
@@ -555,7 +574,8 @@ mod tests {
     #[test]
     fn properties_skip_what_they_do_not_know() {
         let tag = Tag::new(SeqNum(1), ValueKind::Put);
-        let properties = Properties { smallest: (b"a".to_vec(), tag), largest: (b"b".to_vec(), tag) };
+        let keyspace = Some((7, "events".to_owned()));
+        let properties = Properties { smallest: (b"a".to_vec(), tag), largest: (b"b".to_vec(), tag), keyspace };
         let mut bytes = Vec::new();
         properties.encode(&mut bytes);
         put_varint(&mut bytes, 77);

@@ -177,8 +177,9 @@ impl<E: Env> Salvage<E> {
             }
             at += len;
         }
-        let end = known_end.unwrap_or(self.file_bytes.saturating_sub(FOOTER_BYTES as u64));
-        if in_data && (at as u64) < end {
+        // Without a footer, data has ended only where something else follows.
+        let end = known_end.unwrap_or(self.file_bytes);
+        if in_data && (known_end.is_none() || (at as u64) < end) {
             let lost = Handle { offset: at as u64, bytes: end - at as u64 };
             walk.lost(&mut self.problems, lost, "no good block begins here, and there is no index to find others");
         }
