@@ -87,7 +87,6 @@ pub fn repair_in<E: Env>(env: &E, path: impl AsRef<Path>, options: RepairOptions
     let look = Look::at(env, dir, &options, &mut report)?;
     report.needed = look.needs_repair();
     if report.needed && !dry_run {
-        env.reached("lsm.repair");
         write::write(env, dir, &options, look, &mut report)?;
     }
     Ok(report)
