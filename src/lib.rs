@@ -4,6 +4,7 @@
 //! |---|---|
 //! | keep an ordered map of byte strings on disk | [`DB`], [`Options`], [`WriteBatch`], [`Snapshot`], [`Transaction`] |
 //! | keep a log of records on disk | [`aof::Log`] |
+//! | call the engine from tasks of tokio | `LSMStorageEngine` |
 //! | run or test the engine over another world than the operating system | [`Engine`], [`Env`](env::Env) |
 //! | run the server | the program `aikv`, module `server` |
 //!
@@ -22,10 +23,12 @@
 //! | [`env`](mod@env) | the world as a trait: clock, disk, threads, locks, randomness |
 //! | `resp`, [`aof`] | the Redis wire codec; the physical log |
 //! | [`lsm`] | the engine |
+//! | `storage_engine` | the engine behind `async` calls |
 //! | `command` | data model and commands |
 //! | `server` | sessions, settings |
 //!
-//! The feature `server` (default) brings `resp`, `command`, `server` and both programs; without it nothing depends on tokio.
+//! The feature `server` (default) brings `resp`, `command`, `server` and both programs, the feature `async` (part of it)
+//! `storage_engine`; without them nothing depends on tokio.
 //!
 //! # Example
 //! ```
@@ -52,6 +55,8 @@ pub mod lsm;
 pub mod resp;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "async")]
+pub mod storage_engine;
 
 pub use base::{Error, ErrorKind, Result};
 pub use lsm::ops::{backup, repair::repair};
@@ -60,6 +65,8 @@ pub use lsm::{
     Keyspace, KeyspaceOptions, MemtableKind, MergeOperator, Options, ReadOnly, RepairOptions, RepairReport, Savepoint,
     Snapshot, Statistics, Transaction, TransactionOptions, Value, WriteBatch, WriteOptions,
 };
+#[cfg(feature = "async")]
+pub use storage_engine::{CompactionConfig, LSMStorageEngine};
 
 /// Compiles what README shows.
 #[cfg(doctest)]

@@ -15,6 +15,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("aof", &["base", "env"]),
     ("lsm", &["base", "env", "aof"]),
     ("raft", &["base", "env", "aof"]),
+    ("storage_engine", &["base", "lsm"]),
     ("command", &["base", "env", "resp", "lsm", "raft"]),
     ("persistence", &["base", "env", "resp"]),
     ("server", &["base", "env", "resp", "aof", "lsm", "raft", "command", "persistence"]),

@@ -279,6 +279,18 @@ impl<E: Env> Engine<E> {
         self.core().flush_and_wait(None)
     }
 
+    /// Flushes what the log alone holds, so that its segments are not needed any more, and returns how many bytes of them were
+    /// given back or kept to be written over. The segment being written stays.
+    ///
+    /// # Errors
+    /// As [`flush`](Engine::flush).
+    pub fn cleanup_wal(&self) -> Result<u64> {
+        let bytes = || self.core().log.segments().iter().map(|segment| segment.file_bytes).sum::<u64>();
+        let before = bytes();
+        self.flush()?;
+        Ok(before.saturating_sub(bytes()))
+    }
+
     /// Flushes, then compacts every table down to the last level in use, and waits for it.
     ///
     /// # Errors
