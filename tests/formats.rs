@@ -16,6 +16,8 @@ mod golden;
 mod golden_backup;
 #[path = "formats/golden_log.rs"]
 mod golden_log;
+#[path = "formats/golden_ranges.rs"]
+mod golden_ranges;
 #[path = "formats/seeds.rs"]
 mod seeds;
 

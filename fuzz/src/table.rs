@@ -1,8 +1,8 @@
 //! Tables: block, filter, index and footer each from any bytes, and a whole table put together from any parts.
 //!
-//! An input of [`table`] is four lengths as varints, then the payloads of up to three data blocks, the filter, the index (or
-//! nothing, for one that fits the blocks) and the properties; they are sealed with good checksums, so that the fuzzer gets
-//! past them.
+//! An input of [`table`] is the number of data blocks, then, each behind its length, their payloads, the filter, the index (or
+//! nothing, for one that fits the blocks) and the properties; then the numbers of the footer and the range tombstones. All
+//! are sealed with good checksums, so that the fuzzer gets past them.
 
 use super::memory::MemoryEnv;
 use aidb::base::checksum::crc32;
@@ -11,6 +11,7 @@ use aidb::base::hash::hash64;
 use aidb::base::key::{SeqNum, Tag, ValueKind, compare};
 use aidb::lsm::cache::BlockCache;
 use aidb::lsm::iter::InternalIterator;
+use aidb::lsm::ranges::format as ranges;
 use aidb::lsm::table::format::{
     Block, BlockBuilder, FOOTER_BYTES, Filter, FilterBuilder, Footer, Handle, Index, IndexBuilder, Properties,
     SEAL_BYTES, seal, unseal,
@@ -80,6 +81,14 @@ fn sound_block(block: &Block<'_>, input: &[u8]) {
         again.check().expect("just written");
         assert_eq!(again.len(), block.len());
     }
+}
+
+/// Decodes `input` as the range tombstones of a table.
+fn ranges(input: &[u8]) {
+    let Ok(fragments) = ranges::decode(input) else { return };
+    let mut again = Vec::new();
+    ranges::encode(&mut again, &fragments);
+    assert_eq!(ranges::decode(&again), Ok(fragments), "what was decoded is written so that it is decoded again");
 }
 
 /// Decodes `input` as a filter, and builds one of it.
@@ -188,9 +197,13 @@ fn assemble(input: &[u8]) -> Option<Vec<u8>> {
     let mut built_index = Vec::new();
     own_index.finish(&mut built_index);
     let index = part(&mut file, if given_index.is_empty() { &built_index } else { given_index });
-    let range_tombstones = part(&mut file, b"");
-    let properties = part(&mut file, decoder.slice()?);
+    let properties = decoder.slice()?;
     let mut number = || decoder.varint().unwrap_or(0);
+    let numbers: [u64; 7] = std::array::from_fn(|_| number());
+    let range_tombstones = part(&mut file, decoder.slice().unwrap_or_default());
+    let properties = part(&mut file, properties);
+    let mut numbers = numbers.into_iter();
+    let mut number = || numbers.next().unwrap_or(0);
     let footer = Footer {
         file_no: FILE_NO,
         data_bytes,
@@ -211,8 +224,9 @@ fn assemble(input: &[u8]) -> Option<Vec<u8>> {
     Some(file)
 }
 
-/// Opens the table made of the parts in `input`, and the one that `input` itself is.
+/// Decodes `input` as range tombstones; opens the table made of the parts in `input`, and the one that `input` itself is.
 pub fn table(input: &[u8]) {
+    ranges(input);
     for file in assemble(input).into_iter().chain([input.to_vec()]) {
         let file_no = file.len().checked_sub(FOOTER_BYTES).and_then(|at| get_u64(&file, at)).unwrap_or(FILE_NO);
         let (env, path) = (MemoryEnv::default(), Path::new("/table"));

@@ -32,6 +32,9 @@ pub enum ValueKind {
     Delete = 0,
     /// The key has the entry's value as of this sequence number.
     Put = 1,
+    /// Every key from this one to below the one in the value, or to the end if that is empty, is deleted as of this sequence
+    /// number. It stands beside the entries of keys, never among them.
+    RangeDelete = 2,
     /// The entry's value is merged onto what the key had before.
     Merge = 3,
 }
@@ -42,6 +45,7 @@ impl ValueKind {
         match number {
             0 => Some(ValueKind::Delete),
             1 => Some(ValueKind::Put),
+            2 => Some(ValueKind::RangeDelete),
             3 => Some(ValueKind::Merge),
             _ => None,
         }
@@ -64,9 +68,10 @@ impl Tag {
         Tag(seq.0 << 8 | 0xff)
     }
 
-    /// Decodes the packed form; `None` if the kind is unknown.
+    /// Decodes the packed form; `None` if the kind is unknown or not one of an entry of a single key.
     pub fn from_u64(packed: u64) -> Option<Tag> {
-        ValueKind::from_u8(packed as u8).map(|_| Tag(packed))
+        let kind = ValueKind::from_u8(packed as u8)?;
+        (kind != ValueKind::RangeDelete).then_some(Tag(packed))
     }
 
     /// Returns the packed form.
@@ -83,6 +88,7 @@ impl Tag {
     pub fn kind(self) -> ValueKind {
         match self.0 as u8 {
             0 => ValueKind::Delete,
+            2 => ValueKind::RangeDelete,
             3 => ValueKind::Merge,
             _ => ValueKind::Put,
         }

@@ -162,6 +162,32 @@ impl<E: Env> Engine<E> {
         self.write(batch).map(|_| ())
     }
 
+    /// Removes every key in `range`, as one operation: what it costs to write and to keep does not depend on how many there are.
+    ///
+    /// Snapshots taken before still see the keys, and what is written to the range afterwards is there. A range without keys,
+    /// such as one that ends before it begins, is no operation. The keys' space is given back by compactions.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = aidb::DB::open(dir.path(), aidb::Options::default())?;
+    /// # for key in ["log/1", "log/2", "log/3", "name"] { db.put(key, "")?; }
+    /// db.delete_range(.."log/3")?;
+    /// let left: Vec<Vec<u8>> = db.iter().map(|entry| Ok(entry?.key)).collect::<aidb::Result<_>>()?;
+    /// assert_eq!(left, [b"log/3".to_vec(), b"name".to_vec()]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Engine::write_opt`]; both ends have the limit of a key.
+    ///
+    /// # Durability
+    /// As [`Options::durability`] says.
+    pub fn delete_range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Result<()> {
+        let mut batch = WriteBatch::new();
+        batch.delete_range(range);
+        self.write(batch).map(|_| ())
+    }
+
     /// Returns the value of `key`.
     ///
     /// # Errors

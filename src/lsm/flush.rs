@@ -12,6 +12,7 @@
 use super::compaction::{Rewrite, picker::table_options};
 use super::files::table_path;
 use super::iter::InternalIterator;
+use super::ranges::{Fragments, RangeTombstones};
 use super::state::{Change, Core};
 use super::table::{Table, TableBuilder, TableInfo};
 use super::tree::{Immutable, Tree};
@@ -80,7 +81,10 @@ impl<E: Env> Core<E> {
     fn fill_table(&self, tree: &Tree<E>, full: &Immutable, path: &Path, number: u64) -> Result<TableInfo> {
         let options = table_options(&tree.options(), 0);
         let readers = self.snapshots.readers(|| self.visible());
-        let mut rewrite = Rewrite::new(&self.env, readers, tree.merger());
+        let ranges = RangeTombstones::joined(full.memtable.ranges().iter().map(|set| &**set));
+        let mut kept =
+            ranges.as_ref().map_or_else(Fragments::default, |set| Fragments::kept(set, &readers, |_, _| false));
+        let mut rewrite = Rewrite::new(&self.env, readers, ranges, tree.merger());
         let mut builder = TableBuilder::create(&self.env, path, number, options)?;
         builder.set_keyspace(tree.id, &tree.name);
         let mut iter = full.memtable.iter();
@@ -98,6 +102,10 @@ impl<E: Env> Core<E> {
         }
         rewrite.finish(|(key, tag, value)| builder.add(key, tag, value))?;
         assert_eq!(seen, full.memtable.len() as u64, "the flush saw every entry");
+        builder.add_ranges(kept.take_before(None, false).0);
+        if builder.entries() == 0 {
+            self.env.reached("lsm.range_tombstone_alone");
+        }
         builder.finish()
     }
 }

@@ -15,6 +15,8 @@
 //! Where the newest visible version is an operand of a merge, the cursor gathers operands down to the version they are merged
 //! onto and keeps key and value aside; forward it stands behind that operand then.
 //!
+//! What a range tombstone hides never comes out of the merge (`ranges`), so that nothing here knows of them.
+//!
 //! A transaction's iterator reads its own writes as one more source, whose entries have the sequence number `OWN`, and is
 //! told of by a `Recorder`: which part of the key space it has looked at.
 //!
@@ -22,6 +24,7 @@
 
 use super::iter::{InternalIterator, MergingIterator};
 use super::merge::Merger;
+use super::ranges::Edge;
 use super::table::TableInfo;
 use super::value::Value;
 use crate::base::key::{SeqNum, Tag, ValueKind};
@@ -83,9 +86,9 @@ impl Bounds {
         Bounds { low: prefix.to_vec(), high }
     }
 
-    /// Returns true if keys of the table may lie within.
+    /// Returns true if keys of the table may lie within, or its range tombstones over some.
     pub(super) fn meet(&self, table: &TableInfo) -> bool {
-        self.low <= table.largest.0 && self.contains_below_high(&table.smallest.0)
+        table.reaches(&self.low) && self.contains_below_high(table.low())
     }
 
     /// Returns where it begins.
@@ -94,24 +97,13 @@ impl Bounds {
     }
 
     /// Returns where it ends.
-    fn edge(&self) -> Edge<'_> {
+    pub(super) fn edge(&self) -> Edge<'_> {
         self.high.as_deref().map_or(Edge::End, Edge::Below)
     }
 
     pub(super) fn contains_below_high(&self, key: &[u8]) -> bool {
         self.high.as_deref().is_none_or(|high| key < high)
     }
-}
-
-/// Where a part of the key space ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Edge<'a> {
-    /// Before this key.
-    Below(&'a [u8]),
-    /// After this key.
-    Through(&'a [u8]),
-    /// Nowhere.
-    End,
 }
 
 /// Learns what a cursor has looked at.
@@ -148,14 +140,15 @@ impl View {
 
 /// Makes cursors over everything that an iterator reads.
 pub(super) trait Source: Send + Sync {
-    fn open(&self) -> Result<MergingIterator>;
+    /// What range tombstones hide from a reader at `seq` is left out.
+    fn open(&self, seq: SeqNum) -> Result<MergingIterator>;
 }
 
 /// What an iterator reads of a closed engine or a dropped keyspace.
 struct FailedSource(Error);
 
 impl Source for FailedSource {
-    fn open(&self) -> Result<MergingIterator> {
+    fn open(&self, _seq: SeqNum) -> Result<MergingIterator> {
         Err(self.0.clone())
     }
 }
@@ -578,7 +571,7 @@ impl DbIterator {
     }
 
     fn open_cursor(&self) -> Result<Cursor> {
-        Ok(Cursor::new(self.source.open()?, self.view.clone(), self.bounds.clone()))
+        Ok(Cursor::new(self.source.open(self.view.seq)?, self.view.clone(), self.bounds.clone()))
     }
 
     fn end_mut(&mut self, at_front: bool) -> &mut End {

@@ -113,6 +113,19 @@ impl<E: Env> Keyspace<E> {
         self.engine.write(batch).map(|_| ())
     }
 
+    /// Removes every key in `range`, as one operation; see [`Engine::delete_range`].
+    ///
+    /// # Errors
+    /// As [`Keyspace::put`]; both ends have the limit of a key.
+    ///
+    /// # Durability
+    /// As [`Options::durability`](super::Options::durability) says.
+    pub fn delete_range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Result<()> {
+        let mut batch = WriteBatch::new();
+        batch.delete_range_in(self, range);
+        self.engine.write(batch).map(|_| ())
+    }
+
     /// Returns the value of `key`.
     ///
     /// # Errors

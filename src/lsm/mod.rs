@@ -8,6 +8,7 @@
 //! | [`txn`] | transactions: own writes, what was read, and whether it still holds |
 //! | [`memtable`], `flush` | what is not in a table yet, and how it gets there |
 //! | [`table`], [`cache`], [`value`] | immutable sorted files, their blocks in memory, what reads return |
+//! | [`ranges`] | range deletes: their tombstones in memory and in tables, and what they hide |
 //! | [`iter`], [`iterator`] | cursors over internal entries; over what a user sees |
 //! | [`merge`] | values made of operands that were written without reading |
 //! | `version`, [`manifest`], `files` | which tables there are, in memory and on disk |
@@ -37,6 +38,7 @@ pub mod memtable;
 pub mod merge;
 pub mod ops;
 pub mod options;
+pub mod ranges;
 mod recovery;
 pub mod snapshot;
 mod state;
@@ -90,6 +92,9 @@ pub const MARKS: &[&str] = &[
     "lsm.merge_partial",
     "lsm.orphan_removed",
     "lsm.poisoned",
+    "lsm.range_tombstone_alone",
+    "lsm.range_tombstone_cut",
+    "lsm.range_tombstone_gone",
     "lsm.read_only",
     "lsm.read_only_retry",
     "lsm.restore",
@@ -136,6 +141,11 @@ pub const PLANTED_BUGS: &[(&str, &str)] = &[
     ("merge_operand_lost", "a rewrite leaves out the newest of several operands"),
     ("merge_operand_twice", "a rewrite merges an operand twice"),
     ("merge_across_snapshot", "a rewrite merges operands that a snapshot sees with those that it does not see"),
+    ("range_delete_ignores_snapshots", "what a range delete covers is dropped although a snapshot from before sees it"),
+    ("range_tombstone_dropped_early", "range tombstones go although what they cover lies further down"),
+    ("range_tombstone_cut_short", "a range tombstone that reaches over the end of a compaction's output ends there"),
+    ("range_covered_shown_backward", "who walks backward is shown keys that a range delete covers"),
+    ("range_delete_not_replayed", "range deletes in the log are left out when it is replayed"),
     ("memtable_lookup_stops_at_leaf_end", "a lookup ends at a leaf of the wide memtable whose next one has the answer"),
     ("memtable_prefix_too_long", "a node of the wide memtable ignores a byte in which its keys differ"),
 ];

@@ -321,7 +321,8 @@ impl Replayed {
             if operation.kind == ValueKind::Merge && !tree.merges {
                 return Err(corruption("log record of a merge, and the manifest names no operator for it"));
             }
-            if self.last_seq > tree.flushed {
+            let forgotten = operation.kind == ValueKind::RangeDelete && env.planted("range_delete_not_replayed");
+            if self.last_seq > tree.flushed && !forgotten {
                 let memtable = tree.memtable(env, begin, options);
                 memtable.entries.insert(operation.key, Tag::new(self.last_seq, operation.kind), operation.value);
             }

@@ -62,6 +62,8 @@ pub struct LevelStatistics {
     pub entries: u64,
     /// Tombstones of the tables.
     pub tombstones: u64,
+    /// Range tombstones of the tables: pieces of a range, with a sequence number each.
+    pub range_tombstones: u64,
 }
 
 /// A picture of an engine; [`Display`](fmt::Display) prints it as a table.
@@ -175,6 +177,7 @@ impl Statistics {
         levels("level_bytes", "Bytes of a level.", |level| level.bytes);
         levels("level_entries", "Entries of a level.", |level| level.entries);
         levels("level_tombstones", "Tombstones of a level.", |level| level.tombstones);
+        levels("level_range_tombstones", "Range tombstones of a level.", |level| level.range_tombstones);
         text.gauge("keyspaces", "Keyspaces beside the default one.", self.keyspaces as f64);
         text.gauge("visible_seq", "Newest sequence number that readers see.", self.visible_seq.0 as f64);
         text.gauge("memtable_bytes", "Bytes of the memtables being written.", self.memtable_bytes as f64);
@@ -292,6 +295,7 @@ pub(super) fn sum_levels(trees: impl Iterator<Item = Vec<LevelStatistics>>) -> V
             sum.bytes += level.bytes;
             sum.entries += level.entries;
             sum.tombstones += level.tombstones;
+            sum.range_tombstones += level.range_tombstones;
         }
     }
     sums

@@ -12,12 +12,13 @@ use super::iter::{InternalIterator, MergingIterator};
 use super::iterator::{Bounds, Cursor, Source, View};
 use super::manifest::format::{TreeEdit, VersionEdit};
 use super::memtable::AnyMemtable;
+use super::ranges::{Covering, Edge, Layer, RangeTombstones, uncovered};
 use super::stats::{Counters, LevelStatistics};
 use super::table::{Table, TableInfo, TableIterator};
 use super::tree::{DEFAULT_KEYSPACE, Immutable};
 use super::value::Value;
 use crate::base::Result;
-use crate::base::key::{SeqNum, Tag};
+use crate::base::key::{SeqNum, Tag, ValueKind};
 use crate::env::Env;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ use std::sync::Arc;
 /// The tables of an engine at one moment.
 pub(super) struct Version<E: Env> {
     levels: Vec<Vec<Arc<Table<E>>>>,
+    /// A table has range tombstones.
+    has_ranges: bool,
 }
 
 impl<E: Env> Version<E> {
@@ -48,7 +51,7 @@ impl<E: Env> Version<E> {
 
     /// Returns the version without tables.
     pub(super) fn empty(levels: usize) -> Version<E> {
-        Version { levels: (0..levels).map(|_| Vec::new()).collect() }
+        Version { levels: (0..levels).map(|_| Vec::new()).collect(), has_ranges: false }
     }
 
     /// Makes a version of tables in any order; the caller checks for [`overlap`](Version::overlap).
@@ -59,9 +62,10 @@ impl<E: Env> Version<E> {
             top.reverse();
         }
         for level in below {
-            level.sort_by(|a, b| a.info().smallest.0.cmp(&b.info().smallest.0));
+            level.sort_by(|a, b| a.info().low().cmp(b.info().low()));
         }
-        Version { levels }
+        let has_ranges = levels.iter().flatten().any(|table| table.ranges().is_some());
+        Version { levels, has_ranges }
     }
 
     /// Returns two tables that break the rules of their level.
@@ -70,7 +74,7 @@ impl<E: Env> Version<E> {
         let top = self.levels[0].windows(2).find(|pair| !skip_top && pair[0].info().seq_min <= pair[1].info().seq_max);
         let top = top.map(|pair| (0, pair));
         let below = self.levels.iter().enumerate().skip(1).find_map(|(number, level)| {
-            let pair = level.windows(2).find(|pair| pair[0].info().largest.0 >= pair[1].info().smallest.0)?;
+            let pair = level.windows(2).find(|pair| pair[0].info().reaches(pair[1].info().low()))?;
             Some((number, pair))
         });
         top.or(below).map(|(level, pair)| (level, pair[0].info().file_no, pair[1].info().file_no))
@@ -84,20 +88,20 @@ impl<E: Env> Version<E> {
         self.levels.iter().enumerate().flat_map(|(number, level)| level.iter().map(move |table| (number, table)))
     }
 
-    /// Returns the tables of `level` that hold keys of `smallest..=largest`.
-    pub(super) fn overlapping(&self, level: usize, smallest: &[u8], largest: &[u8]) -> &[Arc<Table<E>>] {
+    /// Returns the tables of `level` that hold keys from `low` to `edge`, or range tombstones over some.
+    pub(super) fn overlapping(&self, level: usize, low: &[u8], edge: Edge<'_>) -> &[Arc<Table<E>>] {
         assert!(level >= 1, "level 0 is not sorted by key");
         let tables = &self.levels[level];
-        let from = tables.partition_point(|table| table.info().largest.0.as_slice() < smallest);
-        let count = tables[from..].partition_point(|table| table.info().smallest.0.as_slice() <= largest);
+        let from = tables.partition_point(|table| !table.info().reaches(low));
+        let count = tables[from..].partition_point(|table| edge.holds(table.info().low()));
         &tables[from..from + count]
     }
 
-    /// Returns the newest entry of `key` at or below `seq`.
+    /// Returns the newest entry of `key` at or below `seq`, or of a range tombstone over it.
     pub(super) fn get(&self, key: &[u8], seq: SeqNum, counters: &Counters) -> Result<Option<(Tag, Value)>> {
         let (top, below) = self.levels.split_first().expect("there are levels");
         for table in top {
-            if covers(table.info(), key)
+            if table.info().covers(key)
                 && table.info().seq_min <= seq
                 && let Some(found) = lookup(table, key, seq, counters)?
             {
@@ -105,8 +109,8 @@ impl<E: Env> Version<E> {
             }
         }
         for level in below {
-            let at = level.partition_point(|table| table.info().largest.0.as_slice() < key);
-            if let Some(table) = level.get(at).filter(|table| covers(table.info(), key))
+            let at = level.partition_point(|table| !table.info().reaches(key));
+            if let Some(table) = level.get(at).filter(|table| table.info().covers(key))
                 && let Some(found) = lookup(table, key, seq, counters)?
             {
                 return Ok(Some(found));
@@ -123,6 +127,7 @@ impl<E: Env> Version<E> {
                 level.bytes += info.file_bytes;
                 level.entries += info.entries;
                 level.tombstones += info.tombstones;
+                level.range_tombstones += info.ranges.as_ref().map_or(0, |ranges| ranges.count);
             }
             level
         };
@@ -135,11 +140,26 @@ impl<E: Env> Version<E> {
     }
 }
 
-pub(super) fn covers(info: &TableInfo, key: &[u8]) -> bool {
-    info.smallest.0.as_slice() <= key && key <= info.largest.0.as_slice()
+fn lookup<E: Env>(table: &Table<E>, key: &[u8], seq: SeqNum, counters: &Counters) -> Result<Option<(Tag, Value)>> {
+    let cover = table.cover(key, seq);
+    let found = lookup_entry(table, key, seq, counters)?;
+    Ok(if cover > SeqNum(0) { under(cover, found) } else { found })
 }
 
-fn lookup<E: Env>(table: &Table<E>, key: &[u8], seq: SeqNum, counters: &Counters) -> Result<Option<(Tag, Value)>> {
+/// Returns what of one source decides about a key: its newest entry, or the range tombstone `cover`, which hides it and
+/// everything in the sources below.
+fn under(cover: SeqNum, found: Option<(Tag, Value)>) -> Option<(Tag, Value)> {
+    found
+        .filter(|(tag, _)| tag.seq() > cover)
+        .or_else(|| Some((Tag::new(cover, ValueKind::RangeDelete), Value::default())))
+}
+
+fn lookup_entry<E: Env>(
+    table: &Table<E>,
+    key: &[u8],
+    seq: SeqNum,
+    counters: &Counters,
+) -> Result<Option<(Tag, Value)>> {
     if !table.may_contain(key) {
         counters.filter_hits.add(1);
         return Ok(None);
@@ -237,12 +257,18 @@ pub(super) struct SuperVersion<E: Env> {
 }
 
 impl<E: Env> SuperVersion<E> {
-    /// Returns the newest entry of `key` at or below `seq`.
+    /// Returns the newest entry of `key` at or below `seq`, or of a range tombstone over it: the first source that has either
+    /// decides.
     pub(super) fn get(&self, key: &[u8], seq: SeqNum, counters: &Counters) -> Result<Option<(Tag, Value)>> {
         let memtables = std::iter::once(&self.memtable).chain(self.immutables.iter().map(|full| &full.memtable));
         for memtable in memtables {
-            if let Some((tag, value)) = memtable.get(key, seq) {
-                return Ok(Some((tag, Value::copy_from_slice(value))));
+            let cover = memtable.cover(key, seq);
+            let found = memtable.get(key, seq).map(|(tag, value)| (tag, Value::copy_from_slice(value)));
+            if cover > SeqNum(0) {
+                return Ok(under(cover, found));
+            }
+            if found.is_some() {
+                return Ok(found);
             }
         }
         self.version.get(key, seq, counters)
@@ -251,18 +277,23 @@ impl<E: Env> SuperVersion<E> {
     /// Returns what a reader with `view` sees of `key`, whatever kinds of entries it has.
     #[cold]
     pub(super) fn resolve(&self, key: &[u8], view: View) -> Result<Option<Value>> {
-        let mut cursor = Cursor::new(MergingIterator::new(self.cursors()), view, Bounds::of_key(key));
+        let mut cursor =
+            Cursor::new(MergingIterator::new(self.cursors(view.seq, Vec::new())), view, Bounds::of_key(key));
         cursor.seek(key)?;
         Ok(cursor.valid().then(|| cursor.value_owned()))
     }
 }
 
 impl<E: Env> SuperVersion<E> {
-    /// Returns true if a memtable has an entry within `bounds`.
+    /// Returns true if a memtable has an entry within `bounds`, or a range tombstone over keys of it.
     pub(super) fn memtables_meet(&self, bounds: &Bounds) -> Result<bool> {
         for memtable in std::iter::once(&self.memtable).chain(self.immutables.iter().map(|full| &full.memtable)) {
             let mut iter = memtable.iter();
             iter.seek(bounds.low(), Tag::seek(SeqNum::MAX))?;
+            let covers = |set: &Arc<RangeTombstones>| set.newest_between(bounds.low(), bounds.edge()) > SeqNum(0);
+            if memtable.ranges().iter().any(covers) {
+                return Ok(true);
+            }
             if iter.valid() && bounds.contains_below_high(iter.key()) {
                 return Ok(true);
             }
@@ -275,26 +306,35 @@ impl<E: Env> SuperVersion<E> {
 pub(super) struct SuperSource<E: Env>(pub(super) Arc<SuperVersion<E>>);
 
 impl<E: Env> Source for SuperSource<E> {
-    fn open(&self) -> Result<MergingIterator> {
-        Ok(MergingIterator::new(self.0.cursors()))
+    fn open(&self, seq: SeqNum) -> Result<MergingIterator> {
+        Ok(MergingIterator::new(self.0.cursors(seq, Vec::new())))
     }
 }
 
 impl<E: Env> SuperVersion<E> {
-    /// Returns cursors over all there is, newest first.
-    pub(super) fn cursors(&self) -> Vec<Box<dyn InternalIterator>> {
+    /// Returns cursors over all there is, newest first, without what range tombstones hide from a reader at `seq`. `first`
+    /// come before them, each with its own range tombstones.
+    pub(super) fn cursors(&self, seq: SeqNum, first: Vec<Covering>) -> Vec<Box<dyn InternalIterator>> {
         let SuperVersion { memtable, immutables, version } = self;
-        let mut children: Vec<Box<dyn InternalIterator>> = vec![memtable.iter()];
-        for full in immutables {
-            children.push(full.memtable.iter());
+        let mut sources = first;
+        for memtable in std::iter::once(memtable).chain(immutables.iter().map(|full| &full.memtable)) {
+            let layer = |set| Layer { sets: vec![set], seq };
+            sources.push((memtable.iter(), memtable.ranges().into_iter().map(layer).collect()));
         }
+        let layer = |tables: &[Arc<Table<E>>]| {
+            let sets: Vec<_> = match version.has_ranges {
+                true => tables.iter().filter_map(|table| table.ranges()).cloned().collect(),
+                false => Vec::new(),
+            };
+            if sets.is_empty() { Vec::new() } else { vec![Layer { sets, seq }] }
+        };
         for table in &version.levels[0] {
-            children.push(Box::new(table.iter(true)));
+            sources.push((Box::new(table.iter(true)), layer(std::slice::from_ref(table))));
         }
         for level in version.levels.iter().skip(1).filter(|level| !level.is_empty()) {
-            children.push(Box::new(LevelIterator::new(level.clone(), true)));
+            sources.push((Box::new(LevelIterator::new(level.clone(), true)), layer(level)));
         }
-        children
+        uncovered(sources, memtable.shows_covered_backward())
     }
 }
 

@@ -19,7 +19,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-fn v1(name: &str) -> PathBuf {
+pub(crate) fn v1(name: &str) -> PathBuf {
     corpus("formats/v1").join(name)
 }
 
@@ -28,7 +28,7 @@ fn v3(name: &str) -> PathBuf {
 }
 
 /// Compares `bytes` with the golden file `name`.
-fn same(name: &str, bytes: &[u8]) {
+pub(crate) fn same(name: &str, bytes: &[u8]) {
     same_as(&v1(name), bytes);
 }
 
@@ -110,7 +110,7 @@ const TABLES: [(&str, Compression); 3] = [
     ("table_lz4.sst", Compression::Lz4),
     ("table_snappy.sst", Compression::Snappy),
 ];
-const TABLE_NO: u64 = 12;
+pub(crate) const TABLE_NO: u64 = 12;
 
 /// Two hundred keys; every fifth also has an older version, every seventh is deleted.
 fn table_entries() -> Vec<(Vec<u8>, Tag, Vec<u8>)> {
@@ -176,6 +176,7 @@ fn manifest_edits() -> Vec<manifest::VersionEdit> {
         largest: (vec![0xff; 130], tag(1, ValueKind::Delete)),
         seq_min: SeqNum(1),
         seq_max: SeqNum(130),
+        ranges: None,
     };
     let default = manifest::TreeEdit::default;
     let first = manifest::VersionEdit {

@@ -36,6 +36,7 @@ fn manifest() -> Manifest {
         largest: (vec![0xff; 130], tag(1, ValueKind::Delete)),
         seq_min: SeqNum(1),
         seq_max: SeqNum(130),
+        ranges: None,
     };
     let default =
         TreeEdit { flushed: Some(SeqNum(130)), added: vec![(0, info(9)), (6, info(4))], ..TreeEdit::default() };

@@ -6,6 +6,7 @@ use aidb::backup::format::{HEADER_BYTES, Manifest};
 use aidb::base::coding::{put_slice, put_u64, put_varint};
 use aidb::base::key::{SeqNum, Tag, ValueKind};
 use aidb::lsm::manifest::format::VersionEdit;
+use aidb::lsm::ranges::format as ranges;
 use aidb::lsm::table::format::{BlockBuilder, FOOTER_BYTES, FilterBuilder, Footer, Properties, unseal};
 use std::fs;
 
@@ -83,6 +84,11 @@ fn assembled_tables() {
             put_varint(&mut input, number);
         }
         seed("sst_table", &format!("assembled_{blocks}"), &input);
+        let seqs = vec![SeqNum(number), SeqNum(1)];
+        let mut bytes = Vec::new();
+        ranges::encode(&mut bytes, &[ranges::Fragment { begin: b"key0001".to_vec(), end: b"key1".to_vec(), seqs }]);
+        put_slice(&mut input, &bytes);
+        seed("sst_table", &format!("assembled_{blocks}_ranges"), &input);
     }
 }
 
@@ -178,12 +184,14 @@ fn every_fuzz_seed_holds_the_properties_of_its_target() {
         super::golden::write_all();
         super::golden_log::write_all();
         super::golden_backup::write_all();
+        super::golden_ranges::write_all();
         let backup = golden("BACKUP-000004");
         seed("backup_manifest", "golden", &backup);
         seed("backup_manifest", "payload", &backup[32..]);
         seed("backup_manifest", "payload_cut", &backup[32..backup.len() - 5]);
         seed("backup_manifest", "without_tables", &backup_without_tables());
         ["table_none.sst", "table_lz4.sst", "table_snappy.sst"].into_iter().for_each(table_seeds);
+        ["table_ranges.sst", "table_ranges_alone.sst"].into_iter().for_each(table_seeds);
         assembled_tables();
         log_seeds();
         object_seeds();
@@ -196,6 +204,8 @@ fn every_fuzz_seed_holds_the_properties_of_its_target() {
         seed("manifest", "current", &golden("CURRENT"));
         seed("wal_batch", "golden", &golden("wal_batch"));
         seed("wal_batch", "golden_3", &fs::read(corpus("formats/v3/wal_batch")).unwrap());
+        seed("wal_batch", "golden_ranges", &golden("wal_batch_ranges"));
+        seed("manifest", "edit_ranges", &golden("edit_ranges"));
         seed("sst_filter", "one_block", &[&[1, 0, 0, 0, 30, 0, 0, 0], &[0x55; 256][..]].concat());
         seed("sst_filter", "too_many_blocks", &[255, 255, 255, 255, 6, 0, 0, 0]);
         seed("sst_index", "no_blocks", &[0; 16]);

@@ -4,12 +4,12 @@
 //!
 //! | size | field |
 //! |---|---|
-//! | 1 | bits 0 to 6, kind: 0 delete, 1 put, 3 merge; others are reserved and refused. Bit 7: a keyspace follows, else it is 0 |
+//! | 1 | bits 0 to 6, kind: 0 delete, 1 put, 2 range delete, 3 merge; others are reserved and refused. Bit 7: a keyspace follows, else it is 0 |
 //! | varint | number of the keyspace, at least 1 (with bit 7 only) |
 //! | varint | key length, at most 65,535 |
-//! | ... | key |
+//! | ... | key; of a range delete the first one |
 //! | varint | value length (not of a delete), at most 1 GiB |
-//! | ... | value (not of a delete); that of a merge is its operand |
+//! | ... | value (not of a delete); of a merge its operand, of a range delete the key that it ends before, empty if it has no end |
 //!
 //! A log record is the payload of one DATA frame of the log, little-endian:
 //!
@@ -27,6 +27,7 @@
 use crate::base::coding::{Decoder, put_slice, put_varint};
 use crate::base::key::{SeqNum, ValueKind};
 use crate::base::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::lsm::ranges::ends_behind;
 
 /// Bytes before the operations of a log record.
 pub const RECORD_HEADER_BYTES: usize = 12;
@@ -35,16 +36,16 @@ const _: () = assert!(RECORD_HEADER_BYTES == size_of::<u64>() + size_of::<u32>()
 /// Says that the number of a keyspace follows the kind.
 const KEYSPACE_FOLLOWS: u8 = 0x80;
 
-/// One operation of a batch; the value of a delete is empty.
+/// One operation of a batch; the value of a delete is empty, that of a range delete the key that it ends before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Operation<'a> {
     /// Number of the keyspace, 0 for the default one.
     pub keyspace: u32,
     /// What it does to the key.
     pub kind: ValueKind,
-    /// The key.
+    /// The key; of a range delete the first one.
     pub key: &'a [u8],
-    /// The value of a put, the operand of a merge, else empty.
+    /// The value of a put, the operand of a merge, the end of a range delete, else empty.
     pub value: &'a [u8],
 }
 
@@ -133,10 +134,15 @@ impl<'a> Operations<'a> {
         let key = self.rest.slice().ok_or("operation with its key cut short")?;
         let value = match kind {
             ValueKind::Delete => &[],
-            ValueKind::Put | ValueKind::Merge => self.rest.slice().ok_or("operation with its value cut short")?,
+            ValueKind::Put | ValueKind::Merge | ValueKind::RangeDelete => {
+                self.rest.slice().ok_or("operation with its value cut short")?
+            }
         };
         if key.len() > KEY_BYTES_MAX || value.len() > VALUE_BYTES_MAX {
             return Err("operation with a key or value over its limit");
+        }
+        if kind == ValueKind::RangeDelete && (value.len() > KEY_BYTES_MAX || !ends_behind(value, key)) {
+            return Err("range delete with an end over its limit or not behind its begin");
         }
         Ok(Operation { keyspace, kind, key, value })
     }
@@ -178,14 +184,26 @@ mod tests {
 
     #[test]
     fn every_truncation_is_refused() {
-        let mut bytes = record_header(SeqNum(7), 2).to_vec();
+        let mut bytes = record_header(SeqNum(7), 3).to_vec();
         put_operation(&mut bytes, Operation { keyspace: 300, kind: ValueKind::Put, key: b"k", value: b"v" });
         put_operation(&mut bytes, Operation { keyspace: 0, kind: ValueKind::Delete, key: b"k2", value: b"" });
+        put_operation(&mut bytes, Operation { keyspace: 5, kind: ValueKind::RangeDelete, key: b"", value: b"k" });
         for len in 0..bytes.len() {
             assert!(decode_record(&bytes[..len]).is_err(), "length {len}");
         }
         let operations: Vec<_> = decode_record(&bytes).unwrap().operations().map(Result::unwrap).collect();
-        assert_eq!(operations.iter().map(|operation| operation.keyspace).collect::<Vec<_>>(), [300, 0]);
+        assert_eq!(operations.iter().map(|operation| operation.keyspace).collect::<Vec<_>>(), [300, 0, 5]);
+    }
+
+    #[test]
+    fn a_range_delete_of_nothing_is_refused() {
+        for (key, value, legal) in
+            [(&b"a"[..], &b"b"[..], true), (b"a", b"", true), (b"a", b"a", false), (b"b", b"a", false)]
+        {
+            let mut bytes = record_header(SeqNum(7), 1).to_vec();
+            put_operation(&mut bytes, Operation { keyspace: 0, kind: ValueKind::RangeDelete, key, value });
+            assert_eq!(decode_record(&bytes).is_ok(), legal, "{key:?} to {value:?}");
+        }
     }
 
     proptest! {

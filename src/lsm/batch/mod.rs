@@ -12,10 +12,12 @@ use crate::base::limits::{BATCH_BYTES_MAX, BATCH_OPERATIONS_MAX, KEY_BYTES_MAX, 
 use crate::base::{Error, Result};
 use crate::env::Env;
 use crate::lsm::keyspace::Keyspace;
+use crate::lsm::ranges::span_of;
 use crate::lsm::tree::DEFAULT_KEYSPACE;
+use std::ops::RangeBounds;
 use std::sync::Arc;
 
-/// Puts, deletes and merges that become visible and durable together.
+/// Puts, deletes, range deletes and merges that become visible and durable together.
 ///
 /// Operations apply in the order they were added; the last one to a key wins.
 ///
@@ -82,6 +84,28 @@ impl WriteBatch {
         self.push_in(keyspace, Operation { keyspace: keyspace.id(), kind: ValueKind::Merge, key, value });
     }
 
+    /// Removes every key in `range` with one operation, however many there are. A range without keys is none.
+    ///
+    /// ```
+    /// let mut batch = aidb::WriteBatch::new();
+    /// batch.delete_range("session/".."session0");
+    /// batch.put("session/1", "written after, and so kept");
+    /// # assert_eq!(batch.len(), 2);
+    /// ```
+    pub fn delete_range<K: AsRef<[u8]>>(&mut self, range: impl RangeBounds<K>) {
+        if let Some((begin, end)) = span_of(&range) {
+            self.push(Operation { keyspace: 0, kind: ValueKind::RangeDelete, key: &begin, value: &end });
+        }
+    }
+
+    /// Removes every key of `keyspace` in `range` with one operation; see [`delete_range`](WriteBatch::delete_range).
+    pub fn delete_range_in<E: Env, K: AsRef<[u8]>>(&mut self, keyspace: &Keyspace<E>, range: impl RangeBounds<K>) {
+        if let Some((key, value)) = span_of(&range) {
+            let (key, value) = (&key[..], &value[..]);
+            self.push_in(keyspace, Operation { keyspace: keyspace.id(), kind: ValueKind::RangeDelete, key, value });
+        }
+    }
+
     fn push_in<E: Env>(&mut self, keyspace: &Keyspace<E>, operation: Operation<'_>) {
         self.join(keyspace.identity(), &[keyspace.id()]);
         self.push(operation);
@@ -118,8 +142,9 @@ impl WriteBatch {
     #[inline]
     fn fits(&self, operation: &Operation<'_>) -> bool {
         let bytes = operation.key.len() + operation.value.len() + OPERATION_OVERHEAD_BYTES_MAX;
+        let value_max = if operation.kind == ValueKind::RangeDelete { KEY_BYTES_MAX } else { VALUE_BYTES_MAX };
         operation.key.len() <= KEY_BYTES_MAX
-            && operation.value.len() <= VALUE_BYTES_MAX
+            && operation.value.len() <= value_max
             && bytes <= BYTES_MAX - self.operations.len()
             && self.len() < BATCH_OPERATIONS_MAX
     }
@@ -127,6 +152,11 @@ impl WriteBatch {
     #[cold]
     fn over_limit(&self, operation: &Operation<'_>) -> Error {
         let (key, value) = (operation.key.len(), operation.value.len());
+        if operation.kind == ValueKind::RangeDelete && key.max(value) > KEY_BYTES_MAX {
+            return Error::invalid_argument(format_args!(
+                "a range from a key of {key} bytes to one of {value} bytes (at most {KEY_BYTES_MAX} each)"
+            ));
+        }
         Error::invalid_argument(format_args!(
             "a key of {key} bytes (at most {KEY_BYTES_MAX}) with a value of {value} bytes (at most {VALUE_BYTES_MAX}) \
              in a batch of {} bytes (at most {BYTES_MAX}) and {} operations (at most {BATCH_OPERATIONS_MAX})",
@@ -263,6 +293,18 @@ mod tests {
         batch.check(&Arc::default()).unwrap();
         batch.put(vec![0; KEY_BYTES_MAX], "v");
         batch.check(&Arc::default()).unwrap();
+    }
+
+    #[test]
+    fn a_range_without_keys_is_no_operation_and_a_key_over_its_limit_is_refused() {
+        let mut batch = WriteBatch::new();
+        batch.delete_range("b".."a");
+        batch.delete_range("a".."a");
+        assert!(batch.is_empty());
+        batch.delete_range(vec![b'a'; KEY_BYTES_MAX]..=vec![b'b'; KEY_BYTES_MAX]);
+        batch.check(&Arc::default()).unwrap();
+        batch.delete_range(..vec![b'b'; KEY_BYTES_MAX + 1]);
+        assert_eq!(batch.check(&Arc::default()).unwrap_err().kind(), &crate::ErrorKind::InvalidArgument);
     }
 
     #[test]

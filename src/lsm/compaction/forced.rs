@@ -13,10 +13,15 @@ use crate::base::Result;
 use crate::env::{Env, EnvCondvar};
 use crate::lsm::iterator::Bounds;
 use crate::lsm::state::{Core, State};
+use crate::lsm::table::TableInfo;
 use crate::lsm::tree::Tree;
 use crate::lsm::version::Version;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+fn has_tombstones(info: &TableInfo) -> bool {
+    info.tombstones > 0 || info.ranges.is_some()
+}
 
 impl<E: Env> Core<E> {
     /// Compacts every table of `trees` that is there now.
@@ -59,7 +64,7 @@ impl<E: Env> Core<E> {
             })?;
         }
         let version = Arc::clone(&tree.current().version);
-        let dirty = version.levels()[last].iter().filter(|table| table.info().tombstones > 0);
+        let dirty = version.levels()[last].iter().filter(|table| has_tombstones(table.info()));
         for table in dirty {
             self.compact_picked(tree, |version| {
                 picker::in_place(&Of::new(tree, version), last, table, &BTreeSet::new())
@@ -83,7 +88,7 @@ impl<E: Env> Core<E> {
         result
     }
 
-    /// Compacts every table of `tree` that is there now and holds keys within `bounds`.
+    /// Compacts every table of `tree` that is there now and holds keys within `bounds`, or range tombstones over some.
     pub(in crate::lsm) fn compact_bounds(&self, tree: &Arc<Tree<E>>, bounds: &Bounds) -> Result<()> {
         let last = tree.current().version.levels().len() - 1;
         for level in 0..last {
@@ -99,8 +104,8 @@ impl<E: Env> Core<E> {
             })?;
         }
         let version = Arc::clone(&tree.current().version);
-        let dirty =
-            version.levels()[last].iter().filter(|table| table.info().tombstones > 0 && bounds.meet(table.info()));
+        let dirty = version.levels()[last].iter();
+        let dirty = dirty.filter(|table| has_tombstones(table.info()) && bounds.meet(table.info()));
         for table in dirty {
             self.compact_claimed(tree, |of, busy| {
                 match of.version.levels()[last].iter().any(|there| Arc::ptr_eq(there, table)) {

@@ -2,17 +2,19 @@
 //!
 //! Runs on a background thread, or on the caller's of a forced compaction, without any lock but for the installation.
 //!
-//! - Versions of one user key never straddle two output tables.
+//! - Versions of one user key never straddle two output tables. A range tombstone that does is cut.
 //! - Outputs are durable, their directory entries too, before the MANIFEST names them.
 //! - A compaction that fails or is told to stop removes its outputs and changes nothing.
 
 use super::picker::{Compaction, table_options};
 use super::{Read, Rewrite};
+use crate::base::key::SeqNum;
 use crate::base::{Error, Result};
 use crate::env::{Disk, Env};
 use crate::lsm::files::table_path;
 use crate::lsm::iter::{InternalIterator, MergingIterator};
 use crate::lsm::options::Options;
+use crate::lsm::ranges::{Edge, Fragments, RangeTombstones};
 use crate::lsm::state::{Change, Core};
 use crate::lsm::table::{Table, TableBuilder};
 use crate::lsm::version::LevelIterator;
@@ -74,6 +76,8 @@ struct Outputs<'a, E: Env> {
     first_key: Vec<u8>,
     /// The last key written.
     last_key: Vec<u8>,
+    /// Range tombstones that no table has yet.
+    fragments: Fragments,
     done: Vec<Arc<Table<E>>>,
     numbers: Vec<u64>,
 }
@@ -82,7 +86,8 @@ impl<'a, E: Env> Outputs<'a, E> {
     fn new(core: &'a Core<E>, compaction: &'a Compaction<E>) -> Outputs<'a, E> {
         let (first_key, last_key, done, numbers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let options = compaction.tree.options();
-        Outputs { core, compaction, options, builder: None, first_key, last_key, done, numbers }
+        let fragments = Fragments::default();
+        Outputs { core, compaction, options, builder: None, first_key, last_key, fragments, done, numbers }
     }
 
     fn merged(&self) -> MergingIterator {
@@ -113,7 +118,11 @@ impl<'a, E: Env> Outputs<'a, E> {
             readers.drain(..readers.len() - 1);
         }
         let early = core.env.planted("compaction_drops_tombstone_early");
-        let mut rewrite = Rewrite::new(&core.env, readers, compaction.tree.merger());
+        let ranges = self.ranges(&readers);
+        if core.env.planted("range_delete_ignores_snapshots") && ranges.is_some() {
+            readers.drain(..readers.len() - 1);
+        }
+        let mut rewrite = Rewrite::new(&core.env, readers, ranges, compaction.tree.merger());
         let mut iter = self.merged();
         let (mut seen, mut written) = (0u64, 0u64);
         iter.seek_to_first()?;
@@ -135,7 +144,10 @@ impl<'a, E: Env> Outputs<'a, E> {
             written += 1;
             self.add(entry)
         })?;
-        self.finish_table()?;
+        if self.builder.is_none() && !self.fragments.is_empty() {
+            self.builder(&[])?;
+        }
+        self.finish_table(None)?;
         core.counters.compaction_entries_dropped.add(seen - written);
         Ok(())
     }
@@ -148,6 +160,20 @@ impl<'a, E: Env> Outputs<'a, E> {
             self.last_key.extend_from_slice(key);
         }
         self.builder(key)?.add(key, tag, value)
+    }
+
+    /// Gathers the range tombstones of the inputs, and which of them are to be written.
+    fn ranges(&mut self, readers: &[SeqNum]) -> Option<RangeTombstones> {
+        let compaction = self.compaction;
+        let sets = compaction.inputs().filter_map(|(_, table)| table.ranges());
+        let set = RangeTombstones::joined(sets.map(|set| &**set))?;
+        let early = self.core.env.planted("range_tombstone_dropped_early");
+        let is_bottom = |low: &[u8], end: &[u8]| early || compaction.is_bottom_between(low, Edge::of_end(end));
+        self.fragments = Fragments::kept(&set, readers, is_bottom);
+        if self.fragments.is_empty() {
+            self.core.env.reached("lsm.range_tombstone_gone");
+        }
+        Some(set)
     }
 
     fn builder(&mut self, key: &[u8]) -> Result<&mut TableBuilder<E>> {
@@ -172,7 +198,7 @@ impl<'a, E: Env> Outputs<'a, E> {
         let options = &self.options;
         let full = builder.estimated_bytes() >= options.table_bytes;
         if full || self.overlaps_too_much(builder, key) {
-            self.finish_table()?;
+            self.finish_table(Some(key))?;
         }
         Ok(())
     }
@@ -183,13 +209,19 @@ impl<'a, E: Env> Outputs<'a, E> {
             return false;
         }
         let max = Compaction::<E>::grandparent_bytes_max(&self.options);
-        self.compaction.grandparent_bytes(&self.first_key, key) > max
+        self.compaction.grandparent_bytes(&self.first_key, Edge::Through(key)) > max
     }
 
-    fn finish_table(&mut self) -> Result<()> {
-        let Some(builder) = self.builder.take() else { return Ok(()) };
-        let written = builder.finish()?;
+    /// Ends the table being written, with the range tombstones before `next`, the first key of the one behind it.
+    fn finish_table(&mut self, next: Option<&[u8]>) -> Result<()> {
+        let Some(mut builder) = self.builder.take() else { return Ok(()) };
         let core = self.core;
+        let (before, is_cut) = self.fragments.take_before(next, core.env.planted("range_tombstone_cut_short"));
+        builder.add_ranges(before);
+        if is_cut {
+            core.env.reached("lsm.range_tombstone_cut");
+        }
+        let written = builder.finish()?;
         let path = table_path(&core.dir, written.file_no);
         let table = Table::open(&core.env, &path, written.file_no, core.cache.clone())?;
         assert_eq!(*table.info(), written, "a table reads as it was written");

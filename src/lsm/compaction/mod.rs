@@ -12,12 +12,13 @@ mod shape;
 
 pub(super) use rewrite::{Read, Rewrite};
 
+use super::ranges::RangeTombstones;
 use crate::base::key::{SeqNum, Tag, ValueKind};
 
 /// Decides, entry by entry in internal key order, which ones a rewrite keeps.
 ///
 /// Readers' sequence numbers cut time into stripes; of the versions of a key within a stripe only the newest can be seen, and
-/// what it is merged onto.
+/// what it is merged onto, and none that a range tombstone of the stripe covers.
 /// A tombstone that every reader sees, with nothing older below it, has done its work.
 pub(super) struct Retention {
     /// Ascending; the last is the sequence number of every reader yet to come.
@@ -27,6 +28,7 @@ pub(super) struct Retention {
     stripe: Option<usize>,
     /// The last version of `key` is an operand, under which the next one of its stripe is seen.
     open: bool,
+    ranges: Option<RangeTombstones>,
 }
 
 /// What becomes of an entry.
@@ -41,23 +43,29 @@ pub(super) enum Fate {
 }
 
 impl Retention {
-    pub(super) fn new(readers: Vec<SeqNum>) -> Retention {
+    /// Keeps what `readers` see, given that `ranges` lie beside the entries.
+    pub(super) fn new(readers: Vec<SeqNum>, ranges: Option<RangeTombstones>) -> Retention {
         assert!(!readers.is_empty() && readers.is_sorted(), "readers {readers:?}");
-        Retention { readers, key: Vec::new(), stripe: None, open: false }
+        Retention { readers, key: Vec::new(), stripe: None, open: false, ranges }
     }
 
     /// Decides about the next entry. `bottom` tells whether no older versions of its key lie further down.
     pub(super) fn judge(&mut self, key: &[u8], tag: Tag, bottom: impl FnOnce() -> bool) -> Fate {
         let stripe = self.readers.partition_point(|reader| *reader < tag.seq());
         assert!(stripe < self.readers.len(), "an entry newer than what is visible was flushed");
-        if self.stripe == Some(stripe) && !self.open && key == self.key {
+        let is_new = self.stripe.is_none() || key != self.key;
+        if !is_new && self.stripe == Some(stripe) && !self.open {
             return Fate::Hidden;
         }
-        if self.stripe.is_none() || key != self.key {
+        if is_new {
             self.key.clear();
             self.key.extend_from_slice(key);
         }
         self.stripe = Some(stripe);
+        if self.ranges.as_ref().is_some_and(|ranges| ranges.newest(key, self.readers[stripe]) >= tag.seq()) {
+            self.open = false;
+            return Fate::Hidden;
+        }
         self.open = tag.kind() == ValueKind::Merge;
         if tag.kind() == ValueKind::Delete && stripe == 0 && bottom() { Fate::Done } else { Fate::Kept }
     }
@@ -73,7 +81,7 @@ mod tests {
     use super::*;
 
     fn kept(readers: &[u64], entries: &[(&str, u64, ValueKind)], bottom: bool) -> Vec<(String, u64)> {
-        let mut retention = Retention::new(readers.iter().map(|seq| SeqNum(*seq)).collect());
+        let mut retention = Retention::new(readers.iter().map(|seq| SeqNum(*seq)).collect(), None);
         let mut kept = Vec::new();
         for (key, seq, kind) in entries {
             if retention.judge(key.as_bytes(), Tag::new(SeqNum(*seq), *kind), || bottom) == Fate::Kept {

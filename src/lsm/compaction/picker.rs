@@ -3,7 +3,7 @@
 //! Called under the state lock by background threads. A level's score is how full it is (level 0: tables against
 //! [`Options::l0_compaction_files`]; below: bytes against the level's size in the tree's [`Shape`]); the fullest level at 1 or
 //! more goes first, then tables that are tombstones for the most part. When nothing is written, level 0 and tombstones in
-//! any number go too: space is given back without further writes.
+//! any number, of ranges too, go as well: space is given back without further writes.
 //!
 //! - Level 0 is taken whole, so that what stays above is always newer. Its tables and every one of the output level that
 //!   overlaps them.
@@ -19,6 +19,7 @@ use super::shape::{Shape, bytes};
 use crate::base::key::SeqNum;
 use crate::env::Env;
 use crate::lsm::options::Options;
+use crate::lsm::ranges::Edge;
 use crate::lsm::table::{Compression, Table, TableOptions};
 use crate::lsm::tree::Tree;
 use crate::lsm::version::Version;
@@ -57,16 +58,19 @@ impl<E: Env> Compaction<E> {
 
     /// Returns true if no level behind the output holds `key`.
     pub(in crate::lsm) fn is_bottom_for(&self, key: &[u8]) -> bool {
+        self.is_bottom_between(key, Edge::Through(key))
+    }
+
+    /// Returns true if no level behind the output holds a key from `low` to `edge`.
+    pub(in crate::lsm) fn is_bottom_between(&self, low: &[u8], edge: Edge<'_>) -> bool {
         let below = self.output_level + 1..self.version.levels().len();
-        below.into_iter().all(|level| self.version.overlapping(level, key, key).is_empty())
+        below.into_iter().all(|level| self.version.overlapping(level, low, edge).is_empty())
     }
 
     /// Returns how many bytes of the level behind the output lie between two keys.
-    pub(in crate::lsm) fn grandparent_bytes(&self, smallest: &[u8], largest: &[u8]) -> u64 {
+    pub(in crate::lsm) fn grandparent_bytes(&self, low: &[u8], edge: Edge<'_>) -> u64 {
         match self.output_level + 1 {
-            behind if behind < self.version.levels().len() => {
-                bytes(self.version.overlapping(behind, smallest, largest))
-            }
+            behind if behind < self.version.levels().len() => bytes(self.version.overlapping(behind, low, edge)),
             _ => 0,
         }
     }
@@ -110,7 +114,8 @@ pub(in crate::lsm) fn pick_idle<E: Env>(
     trees.iter().find_map(|of| top(of).or_else(|| with_tombstones(of, busy, oldest, IDLE_PERCENT)))
 }
 
-/// Picks a table of which at least `percent` are tombstones that every reader sees.
+/// Picks a table of which at least `percent` are tombstones that every reader sees, or when nothing is written one with
+/// range tombstones.
 fn with_tombstones<E: Env>(
     of: &Of<'_, E>,
     busy: &BTreeSet<u64>,
@@ -121,7 +126,8 @@ fn with_tombstones<E: Env>(
     levels.flat_map(|(level, tables)| tables.iter().map(move |table| (level, table))).find_map(|(level, table)| {
         let info = table.info();
         let many = info.tombstones > 0 && info.tombstones * 100 >= info.entries * percent;
-        if !many || info.seq_max > oldest {
+        let has_ranges = percent == IDLE_PERCENT && info.ranges.is_some();
+        if !(many || has_ranges) || info.seq_max > oldest {
             return None;
         }
         let last = level + 1 == of.version.levels().len();
@@ -171,7 +177,7 @@ fn one_table<E: Env>(of: &Of<'_, E>, level: usize, busy: &BTreeSet<u64>) -> Opti
     let output_level = of.shape.output_of(level);
     let ratio = |table: &Arc<Table<E>>| {
         let info = table.info();
-        let dragged = bytes(version.overlapping(output_level, &info.smallest.0, &info.largest.0));
+        let dragged = bytes(version.overlapping(output_level, info.low(), info.high()));
         dragged as f64 / info.file_bytes.max(1) as f64
     };
     let mut candidates: Vec<(f64, &Arc<Table<E>>)> =
@@ -189,10 +195,10 @@ pub(in crate::lsm) fn build<E: Env>(
     busy: &BTreeSet<u64>,
 ) -> Option<Compaction<E>> {
     let (version, options) = (of.version, &*of.options);
-    let smallest = upper.iter().map(|table| &table.info().smallest.0).min()?;
-    let largest = upper.iter().map(|table| &table.info().largest.0).max()?;
+    let low = upper.iter().map(|table| table.info().low()).min()?;
+    let high = upper.iter().map(|table| table.info().high()).max_by(|a, b| a.compare(*b))?;
     let output_level = of.shape.output_of(level);
-    let lower = version.overlapping(output_level, smallest, largest).to_vec();
+    let lower = version.overlapping(output_level, low, high).to_vec();
     let is_busy = |table: &Arc<Table<E>>| busy.contains(&table.info().file_no);
     if upper.iter().any(is_busy) || lower.iter().any(is_busy) {
         return None;
@@ -201,17 +207,16 @@ pub(in crate::lsm) fn build<E: Env>(
         lower.is_empty() && disjoint(&upper) && compression(options, level) == compression(options, output_level);
     let (tree, version) = (Arc::clone(of.tree), Arc::clone(version));
     let compaction = Compaction { tree, level, output_level, upper, lower, version, movable };
-    let overlap =
-        |table: &Arc<Table<E>>| compaction.grandparent_bytes(&table.info().smallest.0, &table.info().largest.0);
+    let overlap = |table: &Arc<Table<E>>| compaction.grandparent_bytes(table.info().low(), table.info().high());
     let movable = movable
         && compaction.upper.iter().all(|table| overlap(table) <= Compaction::<E>::grandparent_bytes_max(options));
     Some(Compaction { movable, ..compaction })
 }
 
 fn disjoint<E: Env>(tables: &[Arc<Table<E>>]) -> bool {
-    let mut ranges: Vec<_> = tables.iter().map(|table| (&table.info().smallest.0, &table.info().largest.0)).collect();
-    ranges.sort();
-    ranges.windows(2).all(|pair| pair[0].1 < pair[1].0)
+    let mut ascending: Vec<_> = tables.iter().map(|table| table.info()).collect();
+    ascending.sort_by_key(|info| info.low());
+    ascending.windows(2).all(|pair| !pair[0].reaches(pair[1].low()))
 }
 
 /// Returns the compression of tables in `level`.

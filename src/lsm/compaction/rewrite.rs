@@ -15,6 +15,7 @@ use crate::base::Result;
 use crate::base::key::{SeqNum, Tag, ValueKind};
 use crate::env::Env;
 use crate::lsm::merge::Merger;
+use crate::lsm::ranges::RangeTombstones;
 use crate::lsm::value::Value;
 
 /// Bytes of operands that are held in memory at once, roughly.
@@ -44,9 +45,14 @@ struct Run {
 }
 
 impl<'a, E: Env> Rewrite<'a, E> {
-    /// Writes what `readers` can see, the oldest first.
-    pub(in crate::lsm) fn new(env: &'a E, readers: Vec<SeqNum>, merger: Merger) -> Rewrite<'a, E> {
-        Rewrite { env, retention: Retention::new(readers), merger, run: Run::default() }
+    /// Writes what `readers`, the oldest first, can see beside the range tombstones `ranges`.
+    pub(in crate::lsm) fn new(
+        env: &'a E,
+        readers: Vec<SeqNum>,
+        ranges: Option<RangeTombstones>,
+        merger: Merger,
+    ) -> Rewrite<'a, E> {
+        Rewrite { env, retention: Retention::new(readers, ranges), merger, run: Run::default() }
     }
 
     /// Takes the next entry and gives `out` what is to be written by now. `bottom` tells whether no older versions of its key
@@ -202,7 +208,7 @@ mod tests {
         let operator = partial.map(|partial| Arc::new(Picky(Append::new(""), partial)) as Arc<dyn MergeOperator>);
         let merger = Merger { operator, name: Some("picky".into()) };
         let readers = readers.iter().map(|seq| SeqNum(*seq)).collect();
-        let mut rewrite = Rewrite::new(&StdEnv, readers, merger);
+        let mut rewrite = Rewrite::new(&StdEnv, readers, None, merger);
         let mut written = Vec::new();
         let mut out = |(key, tag, value): Read<'_>| {
             written.push(format!("{} {tag:?} {}", key.escape_ascii(), value.escape_ascii()));

@@ -35,6 +35,7 @@
 //! | 9 | last sequence number that the keyspace's tables hold all before: v |
 //! | 10 | number of the next keyspace: v |
 //! | 11 | name of the operator that the keyspace's merges are made for, 1 to 255 bytes of UTF-8, a slice |
+//! | 12 | range tombstones of the table that the field 5 before it adds: their number v, begin slice, end slice (empty: none) |
 //!
 //! Other tags are refused. Version 1 has the fields 1 to 5, and what field 2 says holds for keyspace 0 as field 9; it is read
 //! forever. Version 2 has the fields 1 to 10. It evolves by new tags under a new format version.
@@ -48,6 +49,7 @@ use crate::base::key::{SeqNum, Tag};
 use crate::base::limits::{KEY_BYTES_MAX, KEYSPACE_NAME_BYTES_MAX};
 use crate::lsm::files::{manifest_name, parse_number};
 use crate::lsm::merge::OPERATOR_NAME_BYTES_MAX;
+use crate::lsm::ranges::{RangeInfo, ends_behind};
 use crate::lsm::table::TableInfo;
 
 const MAGIC: &[u8; 8] = b"AIDBMANI";
@@ -139,6 +141,10 @@ impl VersionEdit {
                 10 => decode_keyspace(&mut decoder).map(|number| edit.next_keyspace = Some(number)),
                 11 => decode_name(&mut decoder, OPERATOR_NAME_BYTES_MAX)
                     .map(|name| edit.tree().merge_operator = Some(name)),
+                12 => {
+                    let (_, table) = edit.tree().added.last_mut().ok_or("range tombstones of no table")?;
+                    decode_ranges(&mut decoder).map(|ranges| table.ranges = Some(ranges))
+                }
                 _ => return Err("version edit with an unknown field"),
             };
             known.ok_or("version edit with a malformed field")?;
@@ -202,6 +208,12 @@ impl TreeEdit {
             }
             put_varint(out, info.seq_min.0);
             put_varint(out, info.seq_max.0);
+            if let Some(ranges) = &info.ranges {
+                out.push(12);
+                put_varint(out, ranges.count);
+                put_slice(out, &ranges.begin);
+                put_slice(out, &ranges.end);
+            }
         }
     }
 }
@@ -244,8 +256,16 @@ fn decode_added(decoder: &mut Decoder<'_>) -> Option<(usize, TableInfo)> {
         largest: decode_key(decoder)?,
         seq_min: decode_seq(decoder)?,
         seq_max: decode_seq(decoder)?,
+        ranges: None,
     };
     (info.smallest.0 <= info.largest.0 && info.seq_min <= info.seq_max).then_some((level, info))
+}
+
+fn decode_ranges(decoder: &mut Decoder<'_>) -> Option<RangeInfo> {
+    let count = decoder.varint()?;
+    let mut key = || decoder.slice().filter(|key| key.len() <= KEY_BYTES_MAX).map(<[u8]>::to_vec);
+    let (begin, end) = (key()?, key()?);
+    (count > 0 && ends_behind(&end, &begin)).then_some(RangeInfo { count, begin, end })
 }
 
 /// Appends the header of file `file_no` to an empty buffer.
@@ -389,11 +409,14 @@ mod tests {
             largest: (b"b".to_vec(), Tag::new(SeqNum(1), ValueKind::Delete)),
             seq_min: SeqNum(1),
             seq_max: SeqNum(3),
+            ranges: None,
         };
+        let ranges = RangeInfo { count: 2, begin: b"0".to_vec(), end: vec![] };
+        let with_ranges = TableInfo { file_no: number + 9, ranges: Some(ranges), ..info.clone() };
         let tree = TreeEdit {
             flushed: Some(SeqNum(3)),
             removed: vec![(0, 1), (1, 2)],
-            added: vec![(1, info)],
+            added: vec![(1, info), (1, with_ranges)],
             ..TreeEdit::default()
         };
         let merge_operator = Some("aidb.max".into());

@@ -2,7 +2,8 @@
 //!
 //! Used by flush and compaction, on the background thread that runs it.
 //!
-//! - Entries come in strictly ascending internal key order (asserted); keys and values within `base::limits`.
+//! - Entries come in strictly ascending internal key order (asserted); keys and values within `base::limits`. Range
+//!   tombstones come in order of their keys.
 //! - Bytes go to the file in order, through one buffer; nothing is written twice.
 //! - [`TableBuilder::finish`] returns once the file is synced. The directory entry is the caller's to sync, before it names
 //!   the table anywhere.
@@ -22,6 +23,8 @@ use crate::base::key::{SeqNum, Tag, ValueKind, compare};
 use crate::base::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::base::{Error, Result};
 use crate::env::{Disk, DiskFile, Env, OpenMode, SyncKind};
+use crate::lsm::ranges::format::{self as ranges, Fragment};
+use crate::lsm::ranges::set_of;
 use std::mem::take;
 use std::path::{Path, PathBuf};
 
@@ -56,6 +59,7 @@ pub struct TableBuilder<E: Env> {
     raw_bytes: u64,
     seq_min: SeqNum,
     seq_max: SeqNum,
+    ranges: Vec<Fragment>,
 }
 
 impl<E: Env> TableBuilder<E> {
@@ -92,6 +96,7 @@ impl<E: Env> TableBuilder<E> {
             raw_bytes: 0,
             seq_min: SeqNum::MAX,
             seq_max: SeqNum(0),
+            ranges: Vec::new(),
         })
     }
 
@@ -147,6 +152,32 @@ impl<E: Env> TableBuilder<E> {
         if self.block.estimated_bytes() >= self.options.block_bytes { self.cut_block() } else { Ok(()) }
     }
 
+    /// Adds range tombstones, behind those added before. They may lie anywhere relative to the entries.
+    ///
+    /// # Panics
+    /// If they overlap or are out of order.
+    pub fn add_ranges(&mut self, fragments: Vec<Fragment>) {
+        for fragment in fragments {
+            let last = self.ranges.last();
+            assert!(
+                last.is_none_or(|last| !last.end.is_empty() && last.end <= fragment.begin),
+                "{fragment:?} after {last:?}"
+            );
+            let (newest, oldest) = fragment.seqs.first().zip(fragment.seqs.last()).expect("a fragment has a number");
+            self.seq_max = self.seq_max.max(*newest);
+            self.seq_min = self.seq_min.min(*oldest);
+            self.ranges.push(fragment);
+        }
+    }
+
+    /// Adds, to a table of range tombstones only, the tombstone of the first key: it says nothing new, and every table has
+    /// an entry.
+    fn add_first(&mut self) -> Result<()> {
+        let first = self.ranges.first().expect("a table has an entry or a range tombstone");
+        let (key, seq) = (first.begin.clone(), first.seqs[0]);
+        self.add(&key, Tag::new(seq, ValueKind::Delete), &[])
+    }
+
     /// Returns the number of entries so far.
     pub fn entries(&self) -> u64 {
         self.entries
@@ -163,7 +194,7 @@ impl<E: Env> TableBuilder<E> {
         (self.entries > 0).then_some((&self.last_key, self.last_tag))
     }
 
-    /// Writes index, filter and footer and syncs the file.
+    /// Writes index, filter, range tombstones and footer and syncs the file.
     ///
     /// # Errors
     /// The file could not be written or synced. What is on disk is unknown then; the file is to be removed.
@@ -172,9 +203,11 @@ impl<E: Env> TableBuilder<E> {
     /// Once this returns the file's bytes survive a power loss, its name only after a sync of the directory.
     ///
     /// # Panics
-    /// If there are no entries.
+    /// If there are no entries and no range tombstones.
     pub fn finish(mut self) -> Result<TableInfo> {
-        assert!(self.entries > 0, "a table has at least one entry");
+        if self.entries == 0 {
+            self.add_first()?;
+        }
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
@@ -188,7 +221,10 @@ impl<E: Env> TableBuilder<E> {
             self.put_part(|builder, out| builder.filter.finish(bits_per_key, out))
         };
         let index = self.put_part(|builder, out| builder.index.finish(out));
-        let range_tombstones = Handle { offset: self.offset(), bytes: 0 };
+        let range_tombstones = match self.ranges.is_empty() {
+            true => Handle { offset: self.offset(), bytes: 0 },
+            false => self.put_part(|builder, out| ranges::encode(out, &builder.ranges)),
+        };
         let smallest = self.smallest.take().expect("set with the first entry");
         let largest = (take(&mut self.last_key), self.last_tag);
         let parts = Properties { smallest, largest, keyspace: self.keyspace.take() };
@@ -214,7 +250,8 @@ impl<E: Env> TableBuilder<E> {
         if !self.env.planted("table_not_synced") {
             self.file.sync(SyncKind::All).map_err(|error| Error::io("sync", &self.path, error))?;
         }
-        Ok(footer.info(self.offset(), parts))
+        let ranges = set_of(&self.ranges).map(|set| set.info());
+        Ok(footer.info(self.offset(), parts, ranges))
     }
 
     /// Closes and removes the file.

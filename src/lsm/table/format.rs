@@ -30,6 +30,8 @@
 //! filter (never compressed): u32 number of 256-byte blocks | u8 probes a key, 1 to 30 | [u8;3] zero | the blocks
 //!   h = hash64(user key, 0); block = (h >> 32) * blocks >> 32; bits from ten 11-bit fields a multiplication: see Filter
 //!
+//! range tombstones (never compressed): see `ranges::format`
+//!
 //! properties: (varint id | varint length | bytes)*, ids ascending; unknown ids are skipped
 //!   1 smallest: u64 tag, user key     2 largest: the same
 //!   3 keyspace: varint number, its name; not there for the default keyspace
@@ -37,10 +39,10 @@
 //! footer, the last 152 bytes
 //!   0    u64  file number                     8    u64  end of the data blocks (they start at 0)
 //!   16   u64  filter offset, 24 u64 length    32   u64  index offset, 40 u64 length
-//!   48   u64  range tombstones offset, 56 u64 length: reserved, length 0 in version 1
+//!   48   u64  range tombstones offset, 56 u64 length: 0 if there are none
 //!   64   u64  properties offset, 72 u64 length
 //!   80   u64  entries                         88   u64  tombstones
-//!   96   u64  bytes of all keys and values    104  u64  smallest, 112 u64 largest sequence number
+//!   96   u64  bytes of all keys and values    104  u64  smallest, 112 u64 largest sequence number, range tombstones too
 //!   120  u64  data blocks                     128  u32  bits of filter a key, 132 u32 zero
 //!   136  u32  format version                  140  u32  CRC-32 over u64 file number, u64 footer offset, bytes 0..140
 //!   144  [8]  "AiDbSST" and a zero byte
@@ -50,8 +52,8 @@
 //! bit and a block of another place or file both fail. There is no torn tail: a table is synced before anything names it, so
 //! whatever is wrong with one is corruption.
 //!
-//! **Evolution.** [`FormatVersion`] is append-only and each version is read forever. Without a new version: properties may be
-//! added. With one: anything; the magic and the last 16 bytes keep their meaning. A reader refuses a version it does not know.
+//! **Evolution.** [`FormatVersion`] is append-only and each version is read forever. Programs that knew no range tombstones
+//! refuse a table with some. Without a new version: properties may be added. With one: anything; the magic and the last 16 bytes keep their meaning. A reader refuses a version it does not know.
 //!
 //! **Example.** `a = "1"` at sequence 5 in a block of its own: `0100 0100 00 000000 | 61 | 6c | (no heads) | 0000 |
 //! 0105000000000000 00 31`, then `00 16000000` and the CRC: prefix "a", an empty suffix, one entry of ten bytes.
@@ -66,6 +68,7 @@ use crate::base::checksum::crc32;
 use crate::base::coding::{Decoder, get_u32, get_u64, put_slice, put_u32, put_u64, put_varint};
 use crate::base::key::{SeqNum, Tag, compare};
 use crate::base::limits::{KEY_BYTES_MAX, KEYSPACE_NAME_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::lsm::ranges::RangeInfo;
 use bytes::Bytes;
 use std::cmp::Ordering;
 
@@ -258,7 +261,7 @@ pub struct Footer {
     pub filter: Handle,
     /// The index.
     pub index: Handle,
-    /// Reserved: range tombstones.
+    /// The range tombstones, if there are any.
     pub range_tombstones: Handle,
     /// The properties.
     pub properties: Handle,
@@ -365,9 +368,6 @@ impl Footer {
         if end != footer_offset {
             return Err("the footer's parts do not fill the file");
         }
-        if self.range_tombstones.bytes != 0 {
-            return Err("range tombstones are not known to format version 1");
-        }
         if self.entries == 0 || self.blocks == 0 || self.blocks > self.entries || self.tombstones > self.entries {
             return Err("the footer's counts contradict each other");
         }
@@ -377,8 +377,8 @@ impl Footer {
         Ok(())
     }
 
-    /// Joins footer and properties to what the public sees.
-    pub(super) fn info(&self, file_bytes: u64, properties: Properties) -> TableInfo {
+    /// Joins footer, properties and range tombstones to what the public sees.
+    pub(super) fn info(&self, file_bytes: u64, properties: Properties, ranges: Option<RangeInfo>) -> TableInfo {
         TableInfo {
             file_no: self.file_no,
             file_bytes,
@@ -389,6 +389,7 @@ impl Footer {
             largest: properties.largest,
             seq_min: self.seq_min,
             seq_max: self.seq_max,
+            ranges,
         }
     }
 }

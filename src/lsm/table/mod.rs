@@ -18,6 +18,7 @@ pub use compress::Compression;
 pub use iterator::TableIterator;
 pub use reader::Table;
 
+use super::ranges::{Edge, RangeInfo, ends_behind};
 use crate::base::key::{SeqNum, Tag};
 
 /// How a table is laid out.
@@ -74,6 +75,38 @@ pub struct TableInfo {
     pub seq_min: SeqNum,
     /// The largest sequence number.
     pub seq_max: SeqNum,
+    /// Its range tombstones, whose sequence numbers count too; `None` if it has none.
+    pub ranges: Option<RangeInfo>,
+}
+
+impl TableInfo {
+    /// Returns the first key that the table has an entry of, or a range tombstone over.
+    #[inline]
+    pub(super) fn low(&self) -> &[u8] {
+        let first = self.smallest.0.as_slice();
+        self.ranges.as_ref().map_or(first, |ranges| first.min(&ranges.begin))
+    }
+
+    /// Returns where what it has entries of, or range tombstones over, ends.
+    pub(super) fn high(&self) -> Edge<'_> {
+        let last = Edge::Through(&self.largest.0);
+        match self.ranges.as_ref().map(|ranges| Edge::of_end(&ranges.end)) {
+            Some(edge) if edge.compare(last).is_gt() => edge,
+            _ => last,
+        }
+    }
+
+    /// Returns true if `key` lies before its end.
+    #[inline]
+    pub(super) fn reaches(&self, key: &[u8]) -> bool {
+        key <= self.largest.0.as_slice() || self.ranges.as_ref().is_some_and(|ranges| ends_behind(&ranges.end, key))
+    }
+
+    /// Returns true if it may have an entry of `key`, or a range tombstone over it.
+    #[inline]
+    pub(super) fn covers(&self, key: &[u8]) -> bool {
+        self.low() <= key && self.reaches(key)
+    }
 }
 
 #[cfg(test)]

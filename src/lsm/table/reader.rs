@@ -1,6 +1,6 @@
 //! [`Table`]: an open table, for lookups from any thread.
 //!
-//! - Footer, properties, index and filter are read and checked on open and stay in memory.
+//! - Footer, properties, index, filter and range tombstones are read and checked on open and stay in memory.
 //! - A block is checked when it comes from the file, not when it comes from the cache. Damage is an error that names the
 //!   file and the block's offset; damaged bytes are never returned and never cached.
 //! - The file stays open, so it can be removed from its directory while readers go on.
@@ -17,6 +17,8 @@ use crate::base::key::{SeqNum, Tag, ValueKind, compare};
 use crate::base::{Error, Result};
 use crate::env::{Disk, DiskFile, Env, OpenMode};
 use crate::lsm::cache::BlockCache;
+use crate::lsm::ranges::format as ranges;
+use crate::lsm::ranges::{RangeTombstones, set_of};
 use crate::lsm::value::Value;
 use bytes::Bytes;
 use std::fmt;
@@ -39,10 +41,11 @@ struct Parts {
     info: TableInfo,
     index: Index,
     filter: Option<Filter>,
+    ranges: Option<Arc<RangeTombstones>>,
 }
 
 impl<E: Env> Table<E> {
-    /// Opens the table at `path`: reads and checks footer, index and filter, which stay in memory.
+    /// Opens the table at `path`: reads and checks footer, index, filter and range tombstones, which stay in memory.
     ///
     /// # Errors
     /// The file cannot be read, is damaged, or was written under another number.
@@ -67,6 +70,17 @@ impl<E: Env> Table<E> {
         let found = Block::decode(&bytes).and_then(|block| block.get(key, hash, tag));
         let found = found.map_err(|damage| self.damaged(at, damage))?;
         Ok(found.map(|(tag, range)| (tag, Value::from_block(&bytes, range))))
+    }
+
+    /// Returns the newest range tombstone over `key` that a reader at `seq` sees; 0 if there is none.
+    #[inline]
+    pub(in crate::lsm) fn cover(&self, key: &[u8], seq: SeqNum) -> SeqNum {
+        self.parts.ranges.as_ref().map_or(SeqNum(0), |ranges| ranges.newest(key, seq))
+    }
+
+    /// Returns the range tombstones.
+    pub(in crate::lsm) fn ranges(&self) -> Option<&Arc<RangeTombstones>> {
+        self.parts.ranges.as_ref()
     }
 
     /// Returns false if `key` is surely absent, by the filter alone.
@@ -107,6 +121,12 @@ impl<E: Env> Table<E> {
             let checked = unseal_owned(stored, parts.info.file_no, handle.offset, self.checks_crc())
                 .and_then(|bytes| seen.check_block(&parts, at, &bytes));
             checked.map_err(|damage| Error::corruption(&self.path, handle.offset, damage))?;
+        }
+        if let (Some(info), Some(ranges)) = (&mut seen.info, &parts.ranges) {
+            let seqs = || ranges.all().iter().map(|one| one.seq);
+            info.seq_min = seqs().fold(info.seq_min, SeqNum::min);
+            info.seq_max = seqs().fold(info.seq_max, SeqNum::max);
+            info.ranges = Some(ranges.info());
         }
         if seen.info.as_ref() != Some(&parts.info) || parts.info != self.parts.info {
             let damage = "the footer's counts or keys are not those of the data";
@@ -203,7 +223,20 @@ fn read_parts<E: Env>(env: &E, file: &<E::Disk as Disk>::File, path: &Path, file
         0 => None,
         _ => Some(Filter::decode(part(footer.filter)?).map_err(at(footer.filter))?),
     };
-    Ok((Parts { info: footer.info(file_bytes, properties), index, filter }, footer_offset))
+    let ranges = match footer.range_tombstones.bytes {
+        0 => None,
+        _ => {
+            let handle = footer.range_tombstones;
+            let fragments = ranges::decode(&part(handle)?).map_err(at(handle))?;
+            let seqs = footer.seq_min..=footer.seq_max;
+            if fragments.iter().flat_map(|fragment| &fragment.seqs).any(|seq| !seqs.contains(seq)) {
+                return Err(at(handle)("a range tombstone contradicts the footer's sequence numbers"));
+            }
+            set_of(&fragments).map(Arc::new)
+        }
+    };
+    let info = footer.info(file_bytes, properties, ranges.as_ref().map(|ranges| ranges.info()));
+    Ok((Parts { info, index, filter, ranges }, footer_offset))
 }
 
 /// What a verification has seen so far.
@@ -245,6 +278,7 @@ impl Seen {
             largest: (Vec::new(), tag),
             seq_min: tag.seq(),
             seq_max: tag.seq(),
+            ranges: None,
         });
         info.entries += 1;
         info.tombstones += u64::from(tag.kind() == ValueKind::Delete);

@@ -6,7 +6,7 @@
 //! - With a good footer and index every good block is found, wherever the damaged ones are.
 //! - Without, blocks are found one behind the other from the start: a sealed block shows where it ends. What lies behind
 //!   the first damaged one is lost then, for nothing tells where the next one begins.
-//! - Properties are found either way.
+//! - Properties and range tombstones are found either way.
 
 use super::TableInfo;
 use super::block::Block;
@@ -15,6 +15,8 @@ use super::index::Index;
 use crate::base::key::{Tag, compare};
 use crate::base::{Error, Result};
 use crate::env::{Disk, DiskFile, Env, OpenMode};
+use crate::lsm::ranges::format::{self as ranges, Fragment};
+use crate::lsm::ranges::set_of;
 use std::path::{Path, PathBuf};
 
 /// A stretch of the file that is not readable.
@@ -43,6 +45,7 @@ pub struct Salvage<E: Env> {
     footer: Option<Footer>,
     index: Option<Index>,
     properties: Option<Properties>,
+    ranges: Vec<Fragment>,
     problems: Vec<Problem>,
 }
 
@@ -54,9 +57,9 @@ impl<E: Env> Salvage<E> {
     pub fn open(env: &E, path: &Path, file_no: u64) -> Result<Salvage<E>> {
         let file = env.disk().open(path, OpenMode::Read).map_err(|error| Error::io("open", path, error))?;
         let file_bytes = file.len().map_err(|error| Error::io("read the length of", path, error))?;
-        let (footer, index, properties, problems) = (None, None, None, Vec::new());
-        let path = path.to_path_buf();
-        let mut salvage = Salvage { file, path, file_no, file_bytes, footer, index, properties, problems };
+        let (footer, index, properties) = (None, None, None);
+        let (path, ranges, problems) = (path.to_path_buf(), Vec::new(), Vec::new());
+        let mut salvage = Salvage { file, path, file_no, file_bytes, footer, index, properties, ranges, problems };
         salvage.read_parts();
         Ok(salvage)
     }
@@ -73,7 +76,13 @@ impl<E: Env> Salvage<E> {
 
     /// Returns what the table says of itself, if footer and properties are readable.
     pub fn info(&self) -> Option<TableInfo> {
-        Some(self.footer.as_ref()?.info(self.file_bytes, self.properties.clone()?))
+        let ranges = set_of(&self.ranges).map(|set| set.info());
+        Some(self.footer.as_ref()?.info(self.file_bytes, self.properties.clone()?, ranges))
+    }
+
+    /// Returns the range tombstones, if they are readable. Without a good footer they are known once the blocks were read.
+    pub fn ranges(&self) -> &[Fragment] {
+        &self.ranges
     }
 
     /// Returns what is not readable, as far as it was met.
@@ -135,10 +144,20 @@ impl<E: Env> Salvage<E> {
         let part = |handle: Handle| self.read(handle).and_then(|stored| unsealed(&stored, self.file_no, handle.offset));
         let properties = part(footer.properties).and_then(|bytes| Ok(Properties::decode(&bytes)?));
         let index = part(footer.index).and_then(|bytes| Ok(Index::decode(bytes, footer.data_bytes)?));
+        let ranges = match footer.range_tombstones.bytes {
+            0 => Ok(Vec::new()),
+            _ => part(footer.range_tombstones).and_then(|bytes| Ok(ranges::decode(&bytes)?)),
+        };
         let filter = if footer.filter.bytes == 0 { Ok(()) } else { part(footer.filter).map(|_| ()) };
         match properties {
             Ok(properties) => self.properties = Some(properties),
             Err(what) => self.problem(footer.properties, format!("properties: {what}")),
+        }
+        match ranges {
+            Ok(ranges) => self.ranges = ranges,
+            Err(what) => {
+                self.problem(footer.range_tombstones, format!("range tombstones, so that keys may be back: {what}"))
+            }
         }
         match index {
             Ok(index) => self.index = Some(index),
@@ -171,8 +190,13 @@ impl<E: Env> Salvage<E> {
                 // What follows the data.
                 None => {
                     in_data = false;
-                    let properties = payload.ok().and_then(|payload| Properties::decode(&payload).ok());
-                    self.properties = self.properties.take().or(properties);
+                    let payload = payload.unwrap_or_default();
+                    self.properties = self.properties.take().or(Properties::decode(&payload).ok());
+                    // Filter, index and properties never pass for them: their first bytes would make a fragment without
+                    // a sequence number, or with 0 as one.
+                    if let Ok(ranges) = ranges::decode(&payload) {
+                        self.ranges = ranges;
+                    }
                 }
             }
             at += len;

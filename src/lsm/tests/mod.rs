@@ -9,6 +9,7 @@ mod open;
 mod ops;
 mod ops_backup;
 mod ops_read_only;
+mod ranges;
 mod repair;
 mod txn;
 mod txn_locks;

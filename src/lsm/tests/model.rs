@@ -16,10 +16,25 @@ enum Operation {
     Delete(u64),
     Merge(u64, u64),
     Batch(Vec<(u64, Option<u64>)>),
-    Fill { from: u64, count: u64, salt: u64 },
+    DeleteRange(Limits),
+    /// Deletes a range between the halves of a batch.
+    BatchAround(Vec<(u64, Option<u64>)>, Limits),
+    Fill {
+        from: u64,
+        count: u64,
+        salt: u64,
+    },
     Get(u64),
-    Walk { low: u64, high: u64, turns: Vec<bool> },
-    Cursor { low: u64, high: u64, moves: Vec<(u8, u64)> },
+    Walk {
+        low: u64,
+        high: u64,
+        turns: Vec<bool>,
+    },
+    Cursor {
+        low: u64,
+        high: u64,
+        moves: Vec<(u8, u64)>,
+    },
     Snapshot,
     DropSnapshot(usize),
     CheckSnapshot(usize),
@@ -30,6 +45,26 @@ enum Operation {
 
 const KEYS: u64 = 200;
 
+/// A range of keys; an end of `None` is open.
+type Limits = (Option<u64>, Option<u64>);
+
+fn limits() -> impl Strategy<Value = Limits> {
+    let narrow = (0..KEYS, 0..20u64).prop_map(|(low, len)| (Some(low), Some(low + len)));
+    prop_oneof![
+        6 => narrow,
+        2 => (0..KEYS, 0..KEYS).prop_map(|(low, high)| (Some(low), Some(high))),
+        1 => (0..KEYS).prop_map(|low| (Some(low), None)),
+        1 => (0..KEYS).prop_map(|high| (None, Some(high))),
+    ]
+}
+
+fn bounds((low, high): Limits) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+    (
+        low.map_or(Bound::Unbounded, |low| Bound::Included(key(low))),
+        high.map_or(Bound::Unbounded, |high| Bound::Excluded(key(high))),
+    )
+}
+
 fn operation() -> impl Strategy<Value = Operation> {
     let key = 0..KEYS;
     prop_oneof![
@@ -38,6 +73,9 @@ fn operation() -> impl Strategy<Value = Operation> {
         3 => (key.clone(), 0..100u64).prop_map(|(key, operand)| Operation::Merge(key, operand)),
         2 => (0..8u64, 0..100u64).prop_map(|(key, operand)| Operation::Merge(key, operand)),
         3 => prop::collection::vec((key.clone(), prop::option::of(0..100u64)), 1..20).prop_map(Operation::Batch),
+        3 => limits().prop_map(Operation::DeleteRange),
+        2 => (prop::collection::vec((key.clone(), prop::option::of(0..100u64)), 1..20), limits())
+            .prop_map(|(changes, limits)| Operation::BatchAround(changes, limits)),
         2 => (key.clone(), 1..150u64, 0..100u64).prop_map(|(from, count, salt)| Operation::Fill { from, count, salt }),
         3 => key.clone().prop_map(Operation::Get),
         2 => (key.clone(), 0..=KEYS, prop::collection::vec(any::<bool>(), 0..60))
@@ -98,6 +136,19 @@ impl Run {
                 self.model.insert(key(*number), value.unwrap_or(operand));
             }
             Operation::Batch(changes) => self.write(changes.iter().copied()),
+            Operation::DeleteRange(limits) => {
+                self.db.delete_range(bounds(*limits)).unwrap();
+                self.forget(*limits);
+            }
+            Operation::BatchAround(changes, limits) => {
+                let mut batch = WriteBatch::new();
+                let (before, behind) = changes.split_at(changes.len() / 2);
+                self.add(&mut batch, before.iter().copied());
+                batch.delete_range(bounds(*limits));
+                self.forget(*limits);
+                self.add(&mut batch, behind.iter().copied());
+                self.db.write(batch).unwrap();
+            }
             Operation::Fill { from, count, salt } => {
                 self.write((*from..(from + count).min(KEYS)).map(|number| (number, Some(number + salt))));
             }
@@ -132,6 +183,20 @@ impl Run {
 
     fn write(&mut self, changes: impl Iterator<Item = (u64, Option<u64>)>) {
         let mut batch = WriteBatch::new();
+        self.add(&mut batch, changes);
+        self.db.write(batch).unwrap();
+    }
+
+    fn forget(&mut self, limits: Limits) {
+        let (low, high) = bounds(limits);
+        self.model.retain(|key, _| {
+            let from = matches!(&low, Bound::Included(low) if key < low);
+            let behind = matches!(&high, Bound::Excluded(high) if key >= high);
+            from || behind
+        });
+    }
+
+    fn add(&mut self, batch: &mut WriteBatch, changes: impl Iterator<Item = (u64, Option<u64>)>) {
         for (number, change) in changes {
             match change {
                 Some(salt) => {
@@ -144,7 +209,6 @@ impl Run {
                 }
             }
         }
-        self.db.write(batch).unwrap();
     }
 
     fn reopen(&mut self) {

@@ -56,6 +56,9 @@ fn life(dir: &Path) {
     for number in 0..600 {
         db.put(key(number * 7 % 400), value(number)).unwrap();
         events.put(key(number % 50), value(number)).unwrap();
+        if number % 83 == 0 {
+            db.delete_range(key(number % 400)..key(number % 400 + 9)).unwrap();
+        }
         if number % 5 == 0 {
             db.delete(key(number * 3 % 400)).unwrap();
         }

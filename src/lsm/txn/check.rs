@@ -11,6 +11,7 @@
 //! only if its newest entry is newer than `s`, and it does not matter where that entry lies by now. The transaction's
 //! snapshot stays registered until its check is through.
 //!
+//! - A range tombstone counts as an entry of every key it covers.
 //! - Versions of a key are newer the nearer to the memtable they lie: the first source that holds the key decides.
 //! - A memtable that was full, and a table whose newest entry was there, at `s` cannot hold what is newer.
 //! - Within a group, what the batches before it write is compared with what a transaction read as well; one that fails is left
@@ -18,19 +19,19 @@
 
 use super::holdings::Holdings;
 use super::reads::ReadSet;
-use super::recent::Recent;
+use super::recent::{Recent, Touched};
 use super::shown;
 use crate::base::key::{SeqNum, Tag};
 use crate::base::{Error, Result};
 use crate::env::Env;
 use crate::lsm::batch::WriteBatch;
 use crate::lsm::iter::{InternalIterator, MergingIterator};
-use crate::lsm::iterator::Edge;
 use crate::lsm::memtable::AnyMemtable;
+use crate::lsm::ranges::Edge;
 use crate::lsm::state::Core;
 use crate::lsm::table::{Table, TableInfo};
 use crate::lsm::tree::Tree;
-use crate::lsm::version::{LevelIterator, SuperVersion, covers};
+use crate::lsm::version::{LevelIterator, SuperVersion};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -117,16 +118,16 @@ impl<E: Env> Check<E> {
             return Ok(());
         }
         let operations = batches.flat_map(WriteBatch::iter);
-        self.compare(core, "txn.conflict_group", operations.map(|operation| (operation.keyspace, operation.key)))
+        self.compare(core, "txn.conflict_group", operations.map(|operation| Touched::by(&operation)))
     }
 
     fn compare<'a>(
         &self,
         core: &Core<E>,
         mark: &'static str,
-        mut written: impl Iterator<Item = (u32, &'a [u8])>,
+        mut written: impl Iterator<Item = Touched<'a>>,
     ) -> Result<()> {
-        match written.find_map(|(keyspace, key)| Some((key, self.reads.find(keyspace, key)?))) {
+        match written.find_map(|written| self.reads.find(written)) {
             Some((key, tree)) => {
                 core.env.reached(mark);
                 Err(conflict(key, tree))
@@ -146,7 +147,7 @@ struct Look<'a, E: Env> {
 
 impl<E: Env> Look<'_, E> {
     fn check_key(&self, key: &[u8]) -> Result<()> {
-        if self.newest(key)?.is_some_and(|newest| newest > self.since) {
+        if self.newest(key)? > self.since {
             self.core.env.reached("txn.conflict_key");
             return Err(conflict(key, self.tree));
         }
@@ -156,6 +157,13 @@ impl<E: Env> Look<'_, E> {
     fn check_range(&self, low: &[u8], edge: Edge<'_>) -> Result<()> {
         if self.core.env.planted("txn_ranges_unchecked") {
             return Ok(());
+        }
+        let looked_at = !self.core.env.planted("txn_range_deletes_unchecked");
+        let in_memory = self.memtables().flat_map(AnyMemtable::ranges);
+        let in_tables = self.tables().filter_map(|(_, table)| table.ranges()).cloned();
+        if looked_at && in_memory.chain(in_tables).any(|ranges| ranges.newest_between(low, edge) > self.since) {
+            self.core.env.reached("txn.conflict_range");
+            return Err(conflict(low, self.tree));
         }
         let mut iter = self.newer_entries(low, edge);
         iter.seek(low, Tag::seek(SeqNum::MAX))?;
@@ -169,25 +177,35 @@ impl<E: Env> Look<'_, E> {
         Ok(())
     }
 
-    /// Returns the number of the newest entry of `key` in what may hold newer ones than `since`.
-    fn newest(&self, key: &[u8]) -> Result<Option<SeqNum>> {
-        let in_memory = self.memtables().find_map(|memtable| memtable.get(key, SeqNum::MAX));
-        if let Some((tag, _)) = in_memory {
-            return Ok(Some(tag.seq()));
-        }
-        for (_, table) in self.tables().filter(|(_, table)| covers(table.info(), key)) {
-            if let Some((tag, _)) = table.get(key, SeqNum::MAX)? {
-                return Ok(Some(tag.seq()));
+    /// Returns the number of the newest entry of `key`, or of a range tombstone over it, in what may hold newer ones than `since`;
+    /// 0 if there is none.
+    fn newest(&self, key: &[u8]) -> Result<SeqNum> {
+        let covered_at = match self.core.env.planted("txn_range_deletes_unchecked") {
+            true => SeqNum(0),
+            false => SeqNum::MAX,
+        };
+        for memtable in self.memtables() {
+            let entry = memtable.get(key, SeqNum::MAX).map_or(SeqNum(0), |(tag, _)| tag.seq());
+            let newest = entry.max(memtable.cover(key, covered_at));
+            if newest > SeqNum(0) {
+                return Ok(newest);
             }
         }
-        Ok(None)
+        for (_, table) in self.tables().filter(|(_, table)| table.info().covers(key)) {
+            let entry = table.get(key, SeqNum::MAX)?.map_or(SeqNum(0), |(tag, _)| tag.seq());
+            let newest = entry.max(table.cover(key, covered_at));
+            if newest > SeqNum(0) {
+                return Ok(newest);
+            }
+        }
+        Ok(SeqNum(0))
     }
 
     /// Returns a cursor over what may hold entries from `low` to `edge` that are newer than `since`.
     fn newer_entries(&self, low: &[u8], edge: Edge<'_>) -> MergingIterator {
         let mut children: Vec<Box<dyn InternalIterator>> = self.memtables().map(AnyMemtable::iter).collect();
         let mut lower: BTreeMap<usize, Vec<Arc<Table<E>>>> = BTreeMap::new();
-        let overlaps = |info: &TableInfo| edge.holds(&info.smallest.0) && low <= info.largest.0.as_slice();
+        let overlaps = |info: &TableInfo| edge.holds(info.low()) && info.reaches(low);
         for (level, table) in self.tables().filter(|(_, table)| overlaps(table.info())) {
             match level {
                 0 => children.push(Box::new(table.iter(true))),

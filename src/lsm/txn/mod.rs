@@ -44,10 +44,11 @@ use self::writes::{OwnWrites, Writes};
 use super::batch::format::Operation;
 use super::commit::Commit;
 use super::db::{CommitInfo, Engine};
-use super::iter::{InternalIterator, MergingIterator};
-use super::iterator::{Bounds, DbIterator, Edge, Source, View};
+use super::iter::MergingIterator;
+use super::iterator::{Bounds, DbIterator, OWN, Source, View};
 use super::keyspace::Keyspace;
 use super::options::Durability;
+use super::ranges::{Covering, Edge, Layer, span_of};
 use super::snapshot::Snapshot;
 use super::tree::{DEFAULT_KEYSPACE, Tree};
 use super::value::Value;
@@ -85,6 +86,7 @@ pub const TXN_PLANTED_BUGS: &[(&str, &str)] = &[
         "txn_range_end_unrecorded",
         "an iterator that has come to its end has not looked at the gap behind the last entry",
     ),
+    ("txn_range_deletes_unchecked", "what others have deleted as a range does not count as written"),
     ("txn_ranges_unchecked", "what an iterator has passed may be changed by another"),
     (
         "txn_rollback_keeps_lock",
@@ -370,6 +372,31 @@ impl<E: Env> Transaction<E> {
         self.merge_at(self.tree_of(keyspace)?, key.as_ref(), operand.as_ref())
     }
 
+    /// Removes every key in `range`, for itself until it commits; a range without keys is nothing. What it writes there afterwards
+    /// is kept.
+    ///
+    /// This reads nothing, and so never makes the transaction conflict; others that have read a key in the range do, when they
+    /// commit later. It takes no locks, for locks do not cover ranges: a pessimistic transaction of another that has locked
+    /// a key in the range is not waited for, and its commit fails if it has read the key.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) as [`put`](Transaction::put).
+    pub fn delete_range<K: AsRef<[u8]>>(&mut self, range: impl RangeBounds<K>) -> Result<()> {
+        self.write_range(&self.default_tree().clone(), &range)
+    }
+
+    /// Removes every key of `keyspace` in `range`; see [`delete_range`](Transaction::delete_range).
+    ///
+    /// # Errors
+    /// As [`delete_range`](Transaction::delete_range), and if the keyspace was dropped or is one of another engine.
+    pub fn delete_range_in<K: AsRef<[u8]>>(
+        &mut self,
+        keyspace: &Keyspace<E>,
+        range: impl RangeBounds<K>,
+    ) -> Result<()> {
+        self.write_range(self.tree_of(keyspace)?, &range)
+    }
+
     /// Marks a moment to which [`rollback_to`](Transaction::rollback_to) can return, more than once.
     pub fn savepoint(&mut self) -> Savepoint {
         let number = self.engine.core().locks.number();
@@ -478,11 +505,12 @@ impl<E: Env> Transaction<E> {
         key: &[u8],
         below: impl FnOnce() -> Result<Option<Value>>,
     ) -> Result<Option<Value>> {
+        let below = || if self.writes.is_deleted(tree.id, key) { Ok(None) } else { below() };
         let Some(own) = self.writes.get(tree.id, key) else { return below() };
         let value = Value::copy_from_slice(own.value);
         match own.kind {
             ValueKind::Put => Ok(Some(value)),
-            ValueKind::Delete => Ok(None),
+            ValueKind::Delete | ValueKind::RangeDelete => Ok(None),
             ValueKind::Merge => tree.given_merger().full(key, below()?.as_deref(), &[value]).map(Some),
         }
     }
@@ -495,11 +523,16 @@ impl<E: Env> Transaction<E> {
             None => (ValueKind::Merge, Value::copy_from_slice(operand)),
             Some(own) => match own.kind {
                 ValueKind::Put => (ValueKind::Put, merger.full(key, Some(own.value), &[operand.into()])?),
-                ValueKind::Delete => (ValueKind::Put, merger.full(key, None, &[operand.into()])?),
+                ValueKind::Delete | ValueKind::RangeDelete => {
+                    (ValueKind::Put, merger.full(key, None, &[operand.into()])?)
+                }
                 ValueKind::Merge => match merger.partial(key, own.value, operand) {
                     Some(both) => (ValueKind::Merge, both.into()),
                     None => {
-                        let base = self.get_committed(tree, key)?;
+                        let base = match self.writes.is_deleted(tree.id, key) {
+                            true => None,
+                            false => self.get_committed(tree, key)?,
+                        };
                         let operands = [own.value.into(), operand.into()];
                         (ValueKind::Put, merger.full(key, base.as_deref(), &operands)?)
                     }
@@ -574,8 +607,18 @@ impl<E: Env> Transaction<E> {
         DbIterator::new(Box::new(source), view, bounds)
     }
 
+    fn write_range<K: AsRef<[u8]>>(&mut self, tree: &Arc<Tree<E>>, range: &impl RangeBounds<K>) -> Result<()> {
+        tree.check_there()?;
+        let Some((key, value)) = span_of(range) else { return Ok(()) };
+        self.add(Operation { keyspace: tree.id, kind: ValueKind::RangeDelete, key: &key, value: &value })
+    }
+
     fn write(&mut self, tree: &Arc<Tree<E>>, operation: Operation<'_>) -> Result<()> {
         self.lock(tree, operation.key, Mode::Exclusive)?;
+        self.add(operation)
+    }
+
+    fn add(&mut self, operation: Operation<'_>) -> Result<()> {
         self.check_room(Writes::cost(&operation))?;
         Arc::make_mut(&mut self.writes).push(&self.engine.core().identity, operation)?;
         self.note_bytes();
@@ -609,11 +652,15 @@ struct MergedSource<E: Env> {
 }
 
 impl<E: Env> Source for MergedSource<E> {
-    fn open(&self) -> Result<MergingIterator> {
+    fn open(&self, seq: SeqNum) -> Result<MergingIterator> {
         let own = OwnWrites::new(Arc::clone(&self.writes), self.keyspace);
-        let mut cursors: Vec<Box<dyn InternalIterator>> = vec![Box::new(own)];
-        cursors.extend(self.current.cursors());
-        Ok(MergingIterator::new(cursors))
+        let mut first: Vec<Covering> = vec![(Box::new(own), Vec::new())];
+        if let Some(tombstones) = self.writes.tombstones(self.keyspace) {
+            // Behind the index, all of which is newer.
+            let layer = Layer { sets: vec![Arc::new(tombstones)], seq: OWN };
+            first.push((Box::new(MergingIterator::new(Vec::new())), vec![layer]));
+        }
+        Ok(MergingIterator::new(self.current.cursors(seq, first)))
     }
 }
 

@@ -7,12 +7,13 @@
 //!   same key at both ends is a point.
 //! - What was recorded is never forgotten, so that the set only grows, up to the transaction's limit.
 
+use super::recent::Touched;
 use super::too_large;
 use crate::base::Result;
 use crate::env::{Env, Mutex};
-use crate::lsm::iterator::{Edge, Recorder};
+use crate::lsm::iterator::Recorder;
+use crate::lsm::ranges::Edge;
 use crate::lsm::tree::Tree;
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -20,32 +21,7 @@ use std::sync::Arc;
 /// Bytes that a range takes beside its keys, roughly.
 const RANGE_BYTES: usize = 64;
 
-impl<'a> Edge<'a> {
-    /// Returns where it lies: its key, and whether behind it.
-    fn place(self) -> Option<(&'a [u8], bool)> {
-        match self {
-            Edge::Below(key) => Some((key, false)),
-            Edge::Through(key) => Some((key, true)),
-            Edge::End => None,
-        }
-    }
-
-    fn compare(self, other: Edge<'_>) -> Ordering {
-        match (self.place(), other.place()) {
-            (Some(own), Some(other)) => own.cmp(&other),
-            (own, other) => own.is_none().cmp(&other.is_none()),
-        }
-    }
-
-    /// Returns true if a range that ends here holds `key`, given that it begins before.
-    pub(super) fn holds(self, key: &[u8]) -> bool {
-        match self {
-            Edge::Below(end) => key < end,
-            Edge::Through(end) => key <= end,
-            Edge::End => true,
-        }
-    }
-
+impl Edge<'_> {
     /// Returns true if no key lies between this end and a range that begins with `low`.
     fn touches(self, low: &[u8]) -> bool {
         match self {
@@ -117,7 +93,7 @@ impl Ranges {
     }
 
     /// Adds everything from `low` to `edge`.
-    fn cover(&mut self, low: &[u8], edge: Edge<'_>) {
+    pub(super) fn cover(&mut self, low: &[u8], edge: Edge<'_>) {
         if !edge.holds(low) {
             return;
         }
@@ -163,6 +139,15 @@ impl Ranges {
     /// Returns true if `key` lies in one of them.
     pub(super) fn contains(&self, key: &[u8]) -> bool {
         self.before(key).is_some_and(|(low, upper)| upper.edge(low).holds(key))
+    }
+
+    /// Returns the first key of one of them from `low` to `edge`.
+    fn first_between<'a>(&'a self, low: &'a [u8], edge: Edge<'_>) -> Option<&'a [u8]> {
+        if self.contains(low) {
+            return Some(low);
+        }
+        let next = self.ranges.range::<[u8], _>((Bound::Included(low), Bound::Unbounded)).next();
+        next.map(|(next, _)| next.as_slice()).filter(|next| edge.holds(next))
     }
 
     /// Returns each with the key it begins with and where it ends, in order.
@@ -213,9 +198,11 @@ impl<E: Env> ReadSet<E> {
         if bytes <= self.bytes_max { Ok(()) } else { Err(too_large(bytes, self.bytes_max)) }
     }
 
-    /// Returns the keyspace if `key` of it was looked for.
-    pub(super) fn find(&self, keyspace: u32, key: &[u8]) -> Option<&Tree<E>> {
-        self.trees.get(&keyspace).filter(|(_, ranges)| ranges.contains(key)).map(|(tree, _)| &**tree)
+    /// Returns a key that was looked for of those that `written` touches, and its keyspace.
+    pub(super) fn find<'a>(&'a self, written: Touched<'a>) -> Option<(&'a [u8], &'a Tree<E>)> {
+        let (tree, ranges) = self.trees.get(&written.keyspace)?;
+        let edge = written.end.map_or(Edge::Through(written.key), Edge::of_end);
+        ranges.first_between(written.key, edge).map(|key| (key, &**tree))
     }
 
     pub(super) fn is_empty(&self) -> bool {

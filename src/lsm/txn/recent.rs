@@ -6,7 +6,7 @@
 //! - It holds every operation after a sequence number, in their order; how far back that is says it itself. Who needs more
 //!   looks at the data.
 
-use crate::base::key::SeqNum;
+use crate::base::key::{SeqNum, ValueKind};
 use crate::lsm::batch::format::Operation;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +21,33 @@ struct Written {
     seq: SeqNum,
     keyspace: u32,
     key: Vec<u8>,
+    /// Where a range delete ends.
+    end: Option<Vec<u8>>,
+}
+
+impl Written {
+    fn touched(&self) -> Touched<'_> {
+        Touched { keyspace: self.keyspace, key: &self.key, end: self.end.as_deref() }
+    }
+
+    fn bytes(&self) -> usize {
+        self.key.len() + self.end.as_ref().map_or(0, Vec::len) + OPERATION_BYTES
+    }
+}
+
+/// The keys that an operation writes: one, or those to below `end`, to the last if that is empty.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Touched<'a> {
+    pub(super) keyspace: u32,
+    pub(super) key: &'a [u8],
+    pub(super) end: Option<&'a [u8]>,
+}
+
+impl<'a> Touched<'a> {
+    pub(super) fn by(operation: &Operation<'a>) -> Touched<'a> {
+        let end = (operation.kind == ValueKind::RangeDelete).then_some(operation.value);
+        Touched { keyspace: operation.keyspace, key: operation.key, end }
+    }
 }
 
 /// The newest operations.
@@ -54,24 +81,25 @@ impl Recent {
         let mut seq = before;
         for operation in operations {
             seq.0 += 1;
-            self.bytes += operation.key.len() + OPERATION_BYTES;
-            let (keyspace, key) = (operation.keyspace, operation.key.to_vec());
-            self.operations.push_back(Written { seq, keyspace, key });
+            let Touched { keyspace, key, end } = Touched::by(&operation);
+            let written = Written { seq, keyspace, key: key.to_vec(), end: end.map(<[u8]>::to_vec) };
+            self.bytes += written.bytes();
+            self.operations.push_back(written);
             while self.bytes > BYTES_MAX {
                 let Some(oldest) = self.operations.pop_front() else { break };
-                self.bytes -= oldest.key.len() + OPERATION_BYTES;
+                self.bytes -= oldest.bytes();
                 self.after = oldest.seq;
             }
         }
     }
 
-    /// Returns keyspace and key of every operation after `seq`; `None` if some of them are not here.
-    pub(super) fn since(&self, seq: SeqNum) -> Option<impl Iterator<Item = (u32, &[u8])>> {
+    /// Returns what every operation after `seq` writes; `None` if some of them are not here.
+    pub(super) fn since(&self, seq: SeqNum) -> Option<impl Iterator<Item = Touched<'_>>> {
         if seq < self.after {
             return None;
         }
         let from = self.operations.partition_point(|written| written.seq <= seq);
-        Some(self.operations.range(from..).map(|written| (written.keyspace, written.key.as_slice())))
+        Some(self.operations.range(from..).map(Written::touched))
     }
 }
 
@@ -94,7 +122,6 @@ impl Drop for Checking<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::key::ValueKind;
 
     fn note(recent: &mut Recent, before: u64, keys: &[&[u8]]) {
         let operation = |key| Operation { keyspace: 3, kind: ValueKind::Delete, key, value: &[] };
@@ -102,7 +129,7 @@ mod tests {
     }
 
     fn since(recent: &Recent, seq: u64) -> Option<Vec<Vec<u8>>> {
-        recent.since(SeqNum(seq)).map(|written| written.map(|(_, key)| key.to_vec()).collect())
+        recent.since(SeqNum(seq)).map(|written| written.map(|written| written.key.to_vec()).collect())
     }
 
     #[test]

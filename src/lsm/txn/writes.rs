@@ -4,15 +4,19 @@
 //! is still alive).
 //!
 //! - The operations lie in a batch as they will lie in the log; the index leads from a key to the last of its operations.
-//! - The history holds, for each operation, where it lies and which one of its key it replaced: taking operations out again
-//!   from the end gives back each earlier state.
+//! - A range delete takes the keys it covers out of the index: what the index leads to is newer than every range delete of
+//!   the transaction, and each of these is newer than all that was committed.
+//! - The history holds, for each operation, where it lies and which ones it replaced: taking operations out again from the end
+//!   gives back each earlier state.
 
+use super::reads::Ranges;
 use crate::base::Result;
-use crate::base::key::Tag;
+use crate::base::key::{Tag, ValueKind};
 use crate::lsm::batch::WriteBatch;
 use crate::lsm::batch::format::Operation;
 use crate::lsm::iter::InternalIterator;
 use crate::lsm::iterator::OWN;
+use crate::lsm::ranges::{Edge, RangeTombstones, Tombstone};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -26,16 +30,33 @@ pub(super) struct Writes {
     batch: WriteBatch,
     /// By keyspace and key, where the last operation lies.
     index: BTreeMap<u32, BTreeMap<Vec<u8>, usize>>,
+    deleted: BTreeMap<u32, Deleted>,
     history: Vec<Step>,
     bytes: usize,
     /// The batch may hold more than the index leads to, or name keyspaces that nothing is written to.
     untidy: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Step {
     at: usize,
-    replaced: Option<usize>,
+    replaced: Replaced,
+}
+
+/// What an operation took out of the index.
+#[derive(Clone, Debug)]
+enum Replaced {
+    /// Where the operation on its key lay, if there was one.
+    Key(Option<usize>),
+    /// Where those on the keys of its range lay.
+    Range(Vec<(Vec<u8>, usize)>),
+}
+
+/// The range deletes of a keyspace: where they lie, and what they cover together.
+#[derive(Clone, Debug, Default)]
+struct Deleted {
+    at: Vec<usize>,
+    ranges: Ranges,
 }
 
 impl Writes {
@@ -46,14 +67,43 @@ impl Writes {
     pub(super) fn push(&mut self, engine: &Arc<()>, operation: Operation<'_>) -> Result<()> {
         let at = self.batch.try_push(engine, operation)?;
         let keys = self.index.entry(operation.keyspace).or_default();
-        let replaced = match keys.get_mut(operation.key) {
-            Some(last) => Some(std::mem::replace(last, at)),
-            None => keys.insert(operation.key.to_vec(), at),
+        let replaced = if operation.kind == ValueKind::RangeDelete {
+            let deleted = self.deleted.entry(operation.keyspace).or_default();
+            deleted.at.push(at);
+            deleted.ranges.cover(operation.key, Edge::of_end(operation.value));
+            let range = (Bound::Included(operation.key.to_vec()), above(operation.value));
+            let covered = keys.extract_if(range, |_, _| true);
+            Replaced::Range(covered.collect())
+        } else {
+            Replaced::Key(match keys.get_mut(operation.key) {
+                Some(last) => Some(std::mem::replace(last, at)),
+                None => keys.insert(operation.key.to_vec(), at),
+            })
         };
-        self.untidy |= replaced.is_some();
+        self.untidy |=
+            !matches!(&replaced, Replaced::Key(None)) && !matches!(&replaced, Replaced::Range(none) if none.is_empty());
         self.bytes += Writes::cost(&operation);
         self.history.push(Step { at, replaced });
         Ok(())
+    }
+
+    /// Returns true if a range delete covers `key`, which has no later operation.
+    pub(super) fn is_deleted(&self, keyspace: u32, key: &[u8]) -> bool {
+        self.deleted.get(&keyspace).is_some_and(|deleted| deleted.ranges.contains(key))
+    }
+
+    /// Returns the range deletes of a keyspace, as tombstones newer than all that was committed.
+    pub(super) fn tombstones(&self, keyspace: u32) -> Option<RangeTombstones> {
+        let ranges = self.deleted.get(&keyspace)?.ranges.iter();
+        let tombstone = |(low, edge): (&[u8], Edge<'_>)| {
+            let end = match edge {
+                Edge::Below(end) => end,
+                Edge::Through(_) | Edge::End => &[],
+            };
+            Tombstone { begin: low.into(), end: end.into(), seq: OWN }
+        };
+        let all: Vec<Tombstone> = ranges.map(tombstone).collect();
+        (!all.is_empty()).then(|| RangeTombstones::new(all))
     }
 
     /// Returns how many bytes of memory `operation` takes.
@@ -86,9 +136,21 @@ impl Writes {
             self.bytes -= Writes::cost(&operation);
             let keys = self.index.get_mut(&operation.keyspace).expect("the operation was indexed");
             match replaced {
-                Some(before) => *keys.get_mut(operation.key).expect("the operation was indexed") = before,
-                None => {
+                Replaced::Key(Some(before)) => {
+                    *keys.get_mut(operation.key).expect("the operation was indexed") = before;
+                }
+                Replaced::Key(None) => {
                     keys.remove(operation.key);
+                }
+                Replaced::Range(covered) => {
+                    keys.extend(covered);
+                    let deleted = self.deleted.get_mut(&operation.keyspace).expect("the operation was noted");
+                    deleted.at.pop();
+                    deleted.ranges = Ranges::default();
+                    for at in &deleted.at {
+                        let before = self.batch.operation_at(*at);
+                        deleted.ranges.cover(before.key, Edge::of_end(before.value));
+                    }
                 }
             }
             self.batch.pop_at(at);
@@ -101,17 +163,23 @@ impl Writes {
         self.bytes
     }
 
-    /// Returns the last operation of each key, to be committed for `engine`.
+    /// Returns the range deletes, and behind them the last operation of each key, to be committed for `engine`.
     pub(super) fn into_batch(self, engine: &Arc<()>) -> Result<WriteBatch> {
         if !self.untidy {
             return Ok(self.batch);
         }
         let mut last = WriteBatch::with_capacity(self.batch.bytes());
-        for at in self.index.values().flat_map(BTreeMap::values) {
+        let ranges = self.deleted.values().flat_map(|deleted| &deleted.at);
+        for at in ranges.chain(self.index.values().flat_map(BTreeMap::values)) {
             last.try_push(engine, self.batch.operation_at(*at))?;
         }
         Ok(last)
     }
+}
+
+/// Returns the bound of a range that ends before `end`, if that is not empty.
+fn above(end: &[u8]) -> Bound<Vec<u8>> {
+    if end.is_empty() { Bound::Unbounded } else { Bound::Excluded(end.to_vec()) }
 }
 
 /// A cursor over the last operations of a keyspace's keys, as entries at [`OWN`].
@@ -212,7 +280,6 @@ impl InternalIterator for OwnWrites {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::key::ValueKind;
     use crate::lsm::iter::testing::{VecIterator, steps, walk};
     use proptest::prelude::*;
 

@@ -5,6 +5,7 @@ use crate::profile::steps::{self, Ending, Work};
 use aidb::lsm::merge::Append;
 use aidb::lsm::{Compression, Durability, MemtableKind, Options};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// [`Durability`], as it is written in a case.
@@ -29,7 +30,7 @@ impl Level {
     }
 }
 
-/// A write within a batch: the key, and how many bytes its value has; `None` deletes.
+/// A write within a batch: the key, and how many bytes its value has, or a delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Write {
     /// The key.
@@ -39,6 +40,16 @@ pub struct Write {
     /// Whether the value is merged onto what is there.
     #[serde(default)]
     pub merge: bool,
+    /// For a delete of every key from `key` on: the key to stop before, the number of keys for an open end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<KeyId>,
+}
+
+impl Write {
+    /// Returns the keys it writes, out of `count`.
+    pub fn keys(&self, count: KeyId) -> Range<KeyId> {
+        self.key..self.until.unwrap_or(self.key + 1).min(count)
+    }
 }
 
 /// How a range of keys is read.
@@ -320,6 +331,7 @@ fn put_only(step: &mut Step) {
 
 fn simplify(step: &mut Step) {
     match step {
+        Step::Client { op: Op::Write { writes, .. }, .. } => writes.iter_mut().for_each(|write| write.until = None),
         Step::Client { op: Op::Scan { scan, .. }, .. } => {
             (scan.pause_us, scan.prefix, scan.limit) = (0, None, u16::MAX);
             if scan.walk == Walk::Inward {

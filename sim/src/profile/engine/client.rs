@@ -75,20 +75,26 @@ impl Client {
 
     fn write(&mut self, id: StepId, writes: &[Write], durability: Durability) {
         let mut last: BTreeMap<KeyId, Option<Stamp>> = BTreeMap::new();
+        let keys = self.shared.keys();
         let (batch, operations) = self.opened.batch(writes.iter().map(|write| {
+            if let Some(until) = write.until {
+                let until = until.min(keys.count());
+                last.extend((write.key..until).map(|key| (key, None)));
+                return Change::DeleteRange(bounds(keys, (write.key, until)));
+            }
             let before = last.get(&write.key).copied();
             // Two operands that lie upon whatever was there before are more than the history can say.
             let merge = write.merge && !before.flatten().is_some_and(Stamp::is_operand);
             let stamp = |bytes| if merge { Stamp::operand(id, bytes) } else { Stamp::put(id, bytes) };
             let stamp = write.bytes.map(stamp);
-            let change = match stamp.map(|stamp| encode(write.key, stamp)) {
-                Some(operand) if merge => Change::Merge(operand),
-                Some(value) => Change::Put(value),
-                None => Change::Delete,
-            };
             let after = before.map_or(stamp, |before| stamp.map(|stamp| stamp.onto(before)));
             last.insert(write.key, after);
-            (self.shared.keys().bytes(write.key), change)
+            let name = keys.bytes(write.key);
+            match stamp.map(|stamp| encode(write.key, stamp)) {
+                Some(operand) if merge => Change::Merge(name, operand),
+                Some(value) => Change::Put(name, value),
+                None => Change::Delete(name),
+            }
         }));
         let index = self.shared.commit_called(id, last.into_iter().collect(), operations, promise(durability));
         match self.opened.engine.write_opt(batch, WriteOptions { durability: Some(durability) }) {

@@ -59,6 +59,7 @@ pub(super) fn workload(seed: u64, size: Size) -> Workload {
     }
     let mut workload = Workload { options, key_shape, keys: keys as KeyId, steps };
     make_merges(&mut workload, seed);
+    delete_ranges(&mut workload.steps, &mix, seed);
     workload
 }
 
@@ -76,6 +77,36 @@ fn make_merges(workload: &mut Workload, seed: u64) {
             }
         }
     }
+}
+
+/// Makes deletes of ranges out of deletes in half of the workloads, and out of other writes in some.
+fn delete_ranges(steps: &mut [Step], mix: &Mix, seed: u64) {
+    let mut random = Salted::new(seed ^ 0x7261_6e67_6573);
+    if random.below(2) == 0 {
+        return;
+    }
+    let (deletes, others) = ([30, 100][random.below(2) as usize], [0, 0, 10, 40][random.below(4) as usize]);
+    for step in steps {
+        let Step::Client { op: Op::Write { writes, .. }, .. } = step else { continue };
+        for write in writes {
+            let percent = if write.bytes.is_none() { deletes } else { others };
+            if random.below(100) < percent {
+                *write = range(&mut random, mix);
+            }
+        }
+    }
+}
+
+/// Draws a range: most are narrow, some take in half of all keys, a few have an open end.
+fn range(random: &mut Salted, mix: &Mix) -> Write {
+    let low = key(random, mix);
+    let len = match random.below(8) {
+        0 => mix.keys,
+        1 => 1 + random.below(mix.keys),
+        _ => 1 + random.below(8),
+    };
+    let until = (u64::from(low) + len).min(mix.keys) as KeyId;
+    Write { key: if random.below(16) == 0 { 0 } else { low }, bytes: None, merge: false, until: Some(until) }
 }
 
 /// Adds a few checkpoints, backups and read-only views to half of the workloads, and many of one kind to some.
@@ -188,18 +219,18 @@ fn op(random: &mut Salted, mix: &Mix, reader: bool) -> Op {
     let kind = from + random.weighted(&mix.weights[from..]);
     match kind {
         0 => Op::Write {
-            writes: vec![Write { key: key(random, mix), bytes: Some(bytes(random, mix)), merge: false }],
+            writes: vec![Write { key: key(random, mix), bytes: Some(bytes(random, mix)), merge: false, until: None }],
             level: level(random, mix),
         },
         1 => Op::Write {
-            writes: vec![Write { key: key(random, mix), bytes: None, merge: false }],
+            writes: vec![Write { key: key(random, mix), bytes: None, merge: false, until: None }],
             level: level(random, mix),
         },
         2 => {
             let count = 1 + random.below(mix.batch_max);
             let writes = (0..count).map(|_| {
                 let delete = random.below(100) < mix.delete_percent;
-                Write { key: key(random, mix), bytes: (!delete).then(|| bytes(random, mix)), merge: false }
+                Write { key: key(random, mix), bytes: (!delete).then(|| bytes(random, mix)), merge: false, until: None }
             });
             Op::Write { writes: writes.collect(), level: level(random, mix) }
         }

@@ -99,7 +99,7 @@ pub(super) fn read_keyspaces(shared: &Shared, opened: &Opened, backward: bool) -
 
 /// Checks that the recovered database still takes a write and numbers it behind all others.
 fn write_once_more(shared: &Shared, opened: &Opened) {
-    let (batch, operations) = opened.batch([(shared.keys().bytes(0), Change::Delete)]);
+    let (batch, operations) = opened.batch([Change::Delete(shared.keys().bytes(0))]);
     let index = shared.commit_called(OWN_STEP, vec![(0, None)], operations, Promise::Power);
     match opened.engine.write_opt(batch, WriteOptions { durability: Some(Durability::Sync) }) {
         Ok(info) => shared.commit_acknowledged(index, info.seq.0),

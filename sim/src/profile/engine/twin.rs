@@ -11,21 +11,23 @@ use aidb::lsm::{DbIterator, Engine, Keyspace, KeyspaceOptions, Options, Snapshot
 use std::ops::Bound;
 use std::path::Path;
 
-/// What an operation does to its key.
-pub(super) enum Change {
-    /// Sets it.
-    Put(Vec<u8>),
-    /// Merges onto it.
-    Merge(Vec<u8>),
-    /// Removes it.
-    Delete,
-}
-
 /// What a process has open.
 #[derive(Clone)]
 pub(super) struct Opened {
     pub(super) engine: Engine<SimEnv>,
     pub(super) twin: Option<Keyspace<SimEnv>>,
+}
+
+/// What an operation does.
+pub(super) enum Change<'a> {
+    /// Sets a key.
+    Put(&'a [u8], Vec<u8>),
+    /// Merges onto it.
+    Merge(&'a [u8], Vec<u8>),
+    /// Removes it.
+    Delete(&'a [u8]),
+    /// Removes all keys of a range.
+    DeleteRange((Bound<&'a [u8]>, Bound<&'a [u8]>)),
 }
 
 impl Opened {
@@ -47,19 +49,21 @@ impl Opened {
     }
 
     /// Returns a batch of changes for both keyspaces, and its number of operations.
-    pub(super) fn batch<'a>(&self, writes: impl IntoIterator<Item = (&'a [u8], Change)>) -> (WriteBatch, u64) {
+    pub(super) fn batch<'a>(&self, changes: impl IntoIterator<Item = Change<'a>>) -> (WriteBatch, u64) {
         let mut batch = WriteBatch::new();
-        for (key, change) in writes {
+        for change in changes {
             match &change {
-                Change::Put(value) => batch.put(key, value),
-                Change::Merge(operand) => batch.merge(key, operand),
-                Change::Delete => batch.delete(key),
+                Change::Put(key, value) => batch.put(key, value),
+                Change::Merge(key, operand) => batch.merge(key, operand),
+                Change::Delete(key) => batch.delete(key),
+                Change::DeleteRange(range) => batch.delete_range::<&[u8]>(*range),
             }
             let Some(twin) = &self.twin else { continue };
             match &change {
-                Change::Put(value) => batch.put_in(twin, key, value),
-                Change::Merge(operand) => batch.merge_in(twin, key, operand),
-                Change::Delete => batch.delete_in(twin, key),
+                Change::Put(key, value) => batch.put_in(twin, key, value),
+                Change::Merge(key, operand) => batch.merge_in(twin, key, operand),
+                Change::Delete(key) => batch.delete_in(twin, key),
+                Change::DeleteRange(range) => batch.delete_range_in::<_, &[u8]>(twin, *range),
             }
         }
         let operations = batch.len() as u64;

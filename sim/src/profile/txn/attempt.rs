@@ -17,11 +17,12 @@ use crate::check::locks::{Answer, Fault, Mode};
 use crate::check::txn_history::{Txn, TxnEnd};
 use crate::profile::engine::case::{Level, Scan, Walk};
 use crate::profile::engine::value::{KeyId, Stamp, StepId, VALUE_BYTES_MIN, encode};
-use crate::profile::walk::Walker;
+use crate::profile::walk::{Walker, bounds};
 use aidb::ErrorKind;
 use aidb::env::Env;
 use aidb::lsm::{Durability, Savepoint, Transaction, TransactionOptions};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 /// Why an attempt goes no further.
@@ -61,6 +62,8 @@ pub(super) struct Attempt<'a> {
     view: usize,
     /// Its writes, in order.
     own: Vec<(KeyId, Option<Stamp>)>,
+    /// Which of them each of its range deletes did.
+    ranges: Vec<Range<usize>>,
     savepoints: Vec<Mark>,
     reads: Vec<Sight>,
     locked: Vec<LockedRead>,
@@ -91,7 +94,7 @@ impl<'a> Attempt<'a> {
             state.own.begun += 1;
             state.own.begun
         });
-        let (own, savepoints, reads, asked) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (own, ranges, savepoints, reads, asked) = Default::default();
         let (locked, whole, pessimistic, txn) = (Vec::new(), Vec::new(), options.pessimistic, Some(txn));
         Attempt {
             env,
@@ -104,6 +107,7 @@ impl<'a> Attempt<'a> {
             begun,
             view,
             own,
+            ranges,
             savepoints,
             reads,
             locked,
@@ -124,19 +128,26 @@ impl<'a> Attempt<'a> {
                 }
             }
             Act::Put { key, bytes } if !is_account(*key) => self.write(*key, Some(*bytes))?,
-            Act::Delete { key } if !is_account(*key) => self.write(*key, None)?,
+            Act::Delete { key, as_range: true } if !is_account(*key) => self.delete_range((*key, key + 1))?,
+            Act::Delete { key, .. } if !is_account(*key) => self.write(*key, None)?,
             Act::Move { from, to, amount } if is_account(*from) && is_account(*to) && from != to => {
                 let (had, has) = (self.amount(*from)?, self.amount(*to)?);
                 self.set(*from, had - i64::from(*amount))?;
                 self.set(*to, has + i64::from(*amount))?;
             }
-            Act::Collect { start, end, into, back } if is_account(*into) => {
-                let found = self.all((*start.min(&count), *end.min(&count)), *back)?;
+            Act::Collect { start, end, into, back, clear } if is_account(*into) => {
+                let range = (*start.min(&count), *end.min(&count));
+                let found = self.all(range, *back)?;
                 let inside = (*start..*end).contains(into);
                 let mut sum = if inside { 0 } else { self.amount(*into)? };
                 for (key, stamp) in found.into_iter().filter(|(key, _)| is_account(*key)) {
                     sum += self.amount_of(key, stamp);
-                    self.write(key, None)?;
+                    if !clear {
+                        self.write(key, None)?;
+                    }
+                }
+                if *clear {
+                    self.delete_range(range)?;
                 }
                 self.set(*into, sum)?;
             }
@@ -334,6 +345,30 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
+    /// Deletes a range of keys, in each keyspace at once.
+    fn delete_range(&mut self, range: (KeyId, KeyId)) -> Result<(), Over> {
+        for part in self.opened.parts(range) {
+            let bounds = bounds(self.shared.keys(), part);
+            let txn = self.txn.as_mut().expect("it is under way");
+            let done = match self.opened.of(part.0) {
+                None => txn.delete_range::<&[u8]>(bounds),
+                Some(of) => txn.delete_range_in::<&[u8]>(of, bounds),
+            };
+            done.map_err(|error| self.failed("delete_range", &error))?;
+            let first = self.own.len();
+            self.own.extend((part.0..part.1).map(|key| (key, None)));
+            self.ranges.push(first..self.own.len());
+        }
+        Ok(())
+    }
+
+    /// Returns how many operations its commit has: each range delete, and the last write of each key that none came after.
+    fn operations(&self) -> u64 {
+        let last: BTreeMap<KeyId, usize> = self.own.iter().enumerate().map(|(at, (key, _))| (*key, at)).collect();
+        let by_range = |at: &usize| self.ranges.iter().any(|range| range.contains(at));
+        (self.ranges.len() + last.values().filter(|at| !by_range(at)).count()) as u64
+    }
+
     fn set_savepoint(&mut self) {
         let savepoint = self.txn.as_mut().expect("it is under way").savepoint();
         let held = self.shared.with(|state| state.own.locks.held(self.number));
@@ -351,6 +386,7 @@ impl<'a> Attempt<'a> {
         self.let_go();
         done.map_err(|error| self.failed("rollback_to", &error))?;
         self.own.truncate(own);
+        self.ranges.retain(|range| range.end <= own);
         self.locked.truncate(locked);
         self.whole.clear();
         Ok(())
@@ -379,18 +415,18 @@ impl<'a> Attempt<'a> {
     /// Commits.
     pub(super) fn commit(mut self, level: Level) -> Result<(), Over> {
         let (shared, id, begun) = (self.shared, self.id, self.begun);
+        let (operations, has_ranges) = (self.operations(), !self.ranges.is_empty());
         let writes: BTreeMap<KeyId, Option<Stamp>> = self.own.drain(..).collect();
         let mut reads = std::mem::take(&mut self.reads);
         reads.extend(self.locked.iter().map(|read| read.sight.clone()));
-        let index = (!writes.is_empty()).then(|| {
-            let operations = writes.len() as u64;
-            shared.commit_called(id, writes.into_iter().collect(), operations, promise(level))
-        });
+        let index = (!writes.is_empty())
+            .then(|| shared.commit_called(id, writes.into_iter().collect(), operations, promise(level)));
         if let Some(index) = index {
             shared.with(|state| {
                 let end = TxnEnd::Commit(index);
                 state.own.txns.push(Txn { step: id, begun, reads: std::mem::take(&mut reads), end });
-                state.own.locked.extend(self.pessimistic.then_some(index));
+                // What deletes ranges heeds no locks.
+                state.own.locked.extend((self.pessimistic && !has_ranges).then_some(index));
             });
         }
         match (self.end(|txn| txn.commit_with(level.durability())), index) {

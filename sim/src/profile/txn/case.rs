@@ -56,6 +56,9 @@ pub enum Act {
     Delete {
         /// Which; of an account nothing happens.
         key: KeyId,
+        /// Whether by deleting the range that holds nothing else.
+        #[serde(default)]
+        as_range: bool,
     },
     /// Reads two accounts and moves an amount between them. One that holds nothing afterwards is deleted.
     Move {
@@ -76,6 +79,9 @@ pub enum Act {
         into: KeyId,
         /// Whether the range is read from its end.
         back: bool,
+        /// Whether all of the range is deleted, plain keys too, at once.
+        #[serde(default)]
+        clear: bool,
     },
     /// Reads everything and sets an account to what the others leave for it: the same as it held, if nothing is wrong.
     Settle {

@@ -72,8 +72,11 @@ impl Client {
         let mut last: BTreeMap<KeyId, Option<Stamp>> = BTreeMap::new();
         for write in writes.iter().filter(|write| !is_account(write.key)) {
             let stamp = write.bytes.map(|bytes| Stamp::put(id, bytes));
-            let value = stamp.map(|stamp| encode(write.key, stamp));
-            self.opened.push(&mut batch, self.shared.keys(), write.key, value.as_deref());
+            let (keys, value) = (self.shared.keys(), stamp.map(|stamp| encode(write.key, stamp)));
+            match write.until {
+                Some(_) => self.opened.push_range(&mut batch, keys, write.key),
+                None => self.opened.push(&mut batch, keys, write.key, value.as_deref()),
+            }
             last.insert(write.key, stamp);
         }
         let operations = batch.len() as u64;

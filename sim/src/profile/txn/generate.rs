@@ -94,7 +94,9 @@ fn op(random: &mut Salted, mix: &Mix) -> Op {
         1 => {
             let writes = (0..1 + random.below(4)).map(|_| {
                 let bytes = (random.below(4) != 0).then(|| bytes(random, mix));
-                Write { key: 3 * (random.below(mix.keys / 3) as KeyId), bytes, merge: false }
+                let key = 3 * (random.below(mix.keys / 3) as KeyId);
+                let until = (bytes.is_none() && random.below(2) == 0).then_some(key + 1);
+                Write { key, bytes, merge: false, until }
             });
             Op::Write { writes: writes.collect(), level: level(random, mix) }
         }
@@ -124,12 +126,12 @@ fn act(random: &mut Salted, mix: &Mix) -> Vec<Act> {
         }
         1 => Act::Scan(scan(random, mix)),
         2 => Act::Put { key: plain(random), bytes: bytes(random, mix) },
-        3 => Act::Delete { key: plain(random) },
+        3 => Act::Delete { key: plain(random), as_range: random.below(2) == 0 },
         4 => Act::Move { from: account(random, mix), to: account(random, mix), amount: 1 + random.below(3) as u8 },
         5 => {
             let (a, b) = (key(random), key(random));
-            let back = random.below(2) == 0;
-            Act::Collect { start: a.min(b), end: a.max(b) + 1, into: account(random, mix), back }
+            let (back, clear) = (random.below(2) == 0, random.below(2) == 0);
+            Act::Collect { start: a.min(b), end: a.max(b) + 1, into: account(random, mix), back, clear }
         }
         6 => Act::Settle { key: account(random, mix), back: random.below(2) == 0 },
         7 => Act::Savepoint,

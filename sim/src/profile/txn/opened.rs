@@ -45,6 +45,15 @@ impl Opened {
         }
     }
 
+    /// Adds to a batch that the range is deleted that holds `key` alone.
+    pub(super) fn push_range(&self, batch: &mut WriteBatch, keys: &Keys, key: KeyId) {
+        let bounds = bounds(keys, (key, key + 1));
+        match self.of(key) {
+            None => batch.delete_range::<&[u8]>(bounds),
+            Some(of) => batch.delete_range_in::<_, &[u8]>(of, bounds),
+        }
+    }
+
     /// Cuts a range at the border of the keyspaces.
     pub(super) fn parts(&self, (start, end): (KeyId, KeyId)) -> Vec<(KeyId, KeyId)> {
         let parts = [(start, end.min(self.border)), (start.max(self.border), end)];

@@ -71,6 +71,11 @@ fn print_tree(out: &mut Output, tree: &TreeEdit) -> Result<(), String> {
             escape(&info.smallest.0),
             escape(&info.largest.0),
         ))?;
+        if let Some(ranges) = &info.ranges {
+            let end = if ranges.end.is_empty() { "the end".to_owned() } else { escape(&ranges.end) };
+            let (count, begin) = (ranges.count, escape(&ranges.begin));
+            out.line(&format!("keyspace {keyspace}:   with {count} range tombstones, from {begin} to below {end}"))?;
+        }
     }
     if let Some(name) = &tree.merge_operator {
         out.line(&format!("keyspace {keyspace}: merges are made for operator {name:?}"))?;

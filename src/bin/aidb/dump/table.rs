@@ -65,6 +65,11 @@ fn describe(out: &mut Output, table: &Salvage<StdEnv>) -> Result<(), String> {
         out.line(&format!("# range tombstones: {}", part(footer.range_tombstones)))?;
         out.line(&format!("# properties: {}", part(footer.properties)))?;
     }
+    for range in table.ranges() {
+        let end = if range.end.is_empty() { "the end".to_owned() } else { escape(&range.end) };
+        let seqs: Vec<String> = range.seqs.iter().map(ToString::to_string).collect();
+        out.line(&format!("# range deleted: {} to below {end}, at {}", escape(&range.begin), seqs.join(" and ")))?;
+    }
     if let Some(properties) = table.properties() {
         let internal = |(key, tag): &(Vec<u8>, Tag)| format!("{} {tag:?}", escape(key));
         out.line(&format!("# smallest: {}", internal(&properties.smallest)))?;

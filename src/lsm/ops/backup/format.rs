@@ -328,6 +328,7 @@ mod tests {
             largest: (b"a".to_vec(), Tag::new(SeqNum(file_no), ValueKind::Put)),
             seq_min: SeqNum(file_no),
             seq_max: SeqNum(file_no),
+            ranges: None,
         };
         let trees = vec![
             TreeEdit { added: vec![(0, info(7)), (1, info(3))], ..TreeEdit::default() },

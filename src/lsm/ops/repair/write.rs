@@ -22,6 +22,7 @@ use crate::lsm::manifest::format::{TreeEdit, VersionEdit};
 use crate::lsm::memtable::AnyMemtable;
 use crate::lsm::ops::files::link_or_copy;
 use crate::lsm::options::Options;
+use crate::lsm::ranges::{Fragments, RangeTombstones};
 use crate::lsm::table::salvage::Salvage;
 use crate::lsm::table::{Table, TableBuilder, TableInfo};
 use crate::lsm::tree::DEFAULT_KEYSPACE;
@@ -35,6 +36,9 @@ const REPAIRING_TEXT: &[u8] = b"A repair of this directory did not finish: run i
 
 /// What the log holds of each keyspace, in memtables of the usual size, oldest first.
 type Operations = BTreeMap<u32, Vec<AnyMemtable>>;
+
+/// Entries in order, and the range tombstones beside them.
+type Entries<'a> = (&'a mut dyn InternalIterator, Vec<Arc<RangeTombstones>>);
 
 /// Tables as an edit names them.
 type Added = Vec<(usize, TableInfo)>;
@@ -163,7 +167,8 @@ impl<E: Env> Work<'_, E> {
             }
         }
         for memtable in operations {
-            let written = self.write_sorted(keyspace, tree, &mut memtable.iter(), 0, u64::MAX)?;
+            let (mut iter, ranges) = (memtable.iter(), memtable.ranges());
+            let written = self.write_sorted(keyspace, tree, (&mut iter, ranges), 0, u64::MAX)?;
             added.extend(written);
         }
         Ok(added)
@@ -182,7 +187,7 @@ impl<E: Env> Work<'_, E> {
         Ok(builder)
     }
 
-    /// Writes the readable entries of a damaged table to a new one; returns nothing if there are none.
+    /// Writes the readable entries and range tombstones of a damaged table to a new one; returns nothing if there are none.
     fn salvage_table(
         &mut self,
         keyspace: u32,
@@ -209,7 +214,14 @@ impl<E: Env> Work<'_, E> {
             }
             Ok(())
         })?;
-        builder.map(TableBuilder::finish).transpose()
+        if builder.is_none() && !salvage.ranges().is_empty() {
+            builder = Some(self.builder(keyspace, tree, level)?);
+        }
+        let finish = |mut builder: TableBuilder<E>| {
+            builder.add_ranges(salvage.ranges().to_vec());
+            builder.finish()
+        };
+        builder.map(finish).transpose()
     }
 
     fn is_missing(&self, path: &Path) -> Result<bool> {
@@ -220,6 +232,7 @@ impl<E: Env> Work<'_, E> {
     /// Merges all there is of a keyspace into tables of the last level.
     fn merge(&mut self, keyspace: u32, tree: &SavedTree, operations: &[AnyMemtable]) -> Result<Added> {
         let mut children: Vec<Box<dyn InternalIterator>> = operations.iter().map(AnyMemtable::iter).collect();
+        let mut ranges: Vec<_> = operations.iter().flat_map(AnyMemtable::ranges).collect();
         for table in &tree.tables {
             let mut number = Some(table.number).filter(|_| table.is_good);
             if number.is_none() {
@@ -229,24 +242,27 @@ impl<E: Env> Work<'_, E> {
             if let Some(number) = number {
                 let path = table_path(self.dir, number);
                 let table = Arc::new(Table::open(self.env, &path, number, BlockCache::new(0))?);
+                ranges.extend(table.ranges().cloned());
                 children.push(Box::new(table.iter(false)));
             }
         }
         let level = self.options.levels_max - 1;
-        self.write_sorted(keyspace, tree, &mut MergingIterator::new(children), level, self.options.table_bytes)
+        let from: Entries<'_> = (&mut MergingIterator::new(children), ranges);
+        self.write_sorted(keyspace, tree, from, level, self.options.table_bytes)
     }
 
-    /// Writes every entry of `iter` once, to tables of about `table_bytes` that are disjoint in keys.
+    /// Writes every entry once, with the newest of the range tombstones, to tables of about `table_bytes` that are disjoint in keys.
     fn write_sorted(
         &mut self,
         keyspace: u32,
         tree: &SavedTree,
-        iter: &mut dyn InternalIterator,
+        (iter, ranges): Entries<'_>,
         level: usize,
         table_bytes: u64,
     ) -> Result<Added> {
         let mut added = Added::new();
         let mut builder: Option<TableBuilder<E>> = None;
+        let mut left = Fragments::of_all(ranges.iter().map(|set| &**set));
         iter.seek_to_first()?;
         while iter.valid() {
             let (key, tag) = (iter.key(), iter.tag());
@@ -254,7 +270,10 @@ impl<E: Env> Work<'_, E> {
             let (same_key, again) = last.map_or((false, false), |(last, of)| (last == key, last == key && of == tag));
             if !again {
                 let full = builder.take_if(|builder| !same_key && builder.estimated_bytes() >= table_bytes);
-                added.extend(full.map(TableBuilder::finish).transpose()?.map(|info| (level, info)));
+                if let Some(mut full) = full {
+                    full.add_ranges(left.take_before(Some(key), false).0);
+                    added.push((level, full.finish()?));
+                }
                 let into = match &mut builder {
                     Some(builder) => builder,
                     none => none.insert(self.builder(keyspace, tree, level)?),
@@ -263,7 +282,13 @@ impl<E: Env> Work<'_, E> {
             }
             iter.next()?;
         }
-        added.extend(builder.map(TableBuilder::finish).transpose()?.map(|info| (level, info)));
+        if builder.is_none() && !left.is_empty() {
+            builder = Some(self.builder(keyspace, tree, level)?);
+        }
+        if let Some(mut last) = builder {
+            last.add_ranges(left.take_before(None, false).0);
+            added.push((level, last.finish()?));
+        }
         added.iter().for_each(|(_, info)| self.wrote(info));
         Ok(added)
     }
