@@ -233,10 +233,10 @@ impl Edits {
             }
         }
         tree.flushed = edit.flushed.unwrap_or(tree.flushed);
-        if let Some(name) = &edit.merge_operator {
-            if tree.merge_operator.get_or_insert_with(|| name.clone()) != name {
-                return Err("version edit with another merge operator");
-            }
+        if let Some(name) = &edit.merge_operator
+            && tree.merge_operator.get_or_insert_with(|| name.clone()) != name
+        {
+            return Err("version edit with another merge operator");
         }
         if edit.dropped {
             if edit.keyspace == DEFAULT_KEYSPACE {
