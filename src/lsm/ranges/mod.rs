@@ -2,7 +2,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `tombstones` | [`RangeTombstones`]: which tombstones cover a key, found in a logarithm of their number |
+//! | `tombstones` | which tombstones cover a key, found in a logarithm of their number |
 //! | `memory` | those of a memtable, which grow while they are read |
 //! | `cover` | cursors that leave out what is covered, by seeking past it |
 //! | `retain` | which of them flush and compaction keep, and how they are cut at table ends |
@@ -11,8 +11,7 @@
 //! - A tombstone hides the entries of its keys with a smaller sequence number from readers at or after its own.
 //! - **Invariant:** of one key, whatever lies in an upper source (memtables newest first, level 0 newest first, then the
 //!   levels) is newer than what lies in a lower one, tombstones that cover the key included. So the range that a table answers
-//!   for ([`TableInfo::low`](super::table::TableInfo::low) to [`high`](super::table::TableInfo::high)) takes in its tombstones,
-//!   wherever overlap decides, and a tombstone hides everything of its keys in the sources below.
+//!   for (`TableInfo::low` to `TableInfo::high`) takes in its tombstones, wherever overlap decides, and a tombstone hides everything of its keys in the sources below.
 //! - An end of no bytes is no end. A range without keys is never written.
 
 mod cover;
