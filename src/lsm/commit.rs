@@ -492,7 +492,7 @@ impl<E: Env> Core<E> {
         Ok(())
     }
 
-    fn has_room(&self, state: &State<E>, keyspace: u32) -> bool {
+    pub(super) fn has_room(&self, state: &State<E>, keyspace: u32) -> bool {
         let of = state.trees.get(&keyspace).expect("only a leader drops a keyspace");
         of.immutables.len() < self.options.immutable_memtables_max
             && of.version.levels()[0].len() < self.options.l0_stall_files

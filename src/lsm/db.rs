@@ -419,6 +419,12 @@ impl<E: Env> Core<E> {
             let filled: Vec<u32> = filled.map(|(of, _)| *of).collect();
             filled.into_iter().try_for_each(|of| self.switch_memtable(leader, of))
         })?;
+        self.wait_for_flushes(keyspace)
+    }
+
+    /// Waits until every full memtable that is there now is a table, of `keyspace` or of each one.
+    pub(super) fn wait_for_flushes(&self, keyspace: Option<u32>) -> Result<()> {
+        let meant = |of: &u32| keyspace.is_none_or(|keyspace| keyspace == *of);
         let mut state = self.state.lock();
         let full = |state: &State<E>| {
             let of = state.trees.iter().filter(|(of, _)| meant(of));

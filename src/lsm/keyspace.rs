@@ -5,6 +5,7 @@
 //! durably before the call returns.
 
 use super::batch::WriteBatch;
+use super::batch::format::NOWHERE;
 use super::commit::Writing;
 use super::db::Engine;
 use super::iterator::{Bounds, DbIterator};
@@ -68,6 +69,10 @@ impl<E: Env> Keyspace<E> {
 
     pub(super) fn identity(&self) -> &Arc<()> {
         &self.engine.core().identity
+    }
+
+    pub(super) fn core(&self) -> &Core<E> {
+        self.engine.core()
     }
 
     pub(super) fn tree(&self) -> &Arc<Tree<E>> {
@@ -269,7 +274,7 @@ impl<E: Env> Core<E> {
     fn create_keyspace(&self, name: &str, last_seq: SeqNum) -> Result<(Arc<Tree<E>>, Writing<E>)> {
         let mut manifest = self.manifest.lock();
         let id = self.state.lock().next_keyspace;
-        let Some(next) = id.checked_add(1) else {
+        let Some(next) = id.checked_add(1).filter(|next| *next < NOWHERE) else {
             return Err(Error::invalid_argument("numbers of keyspaces are used up"));
         };
         let found = Found {

@@ -104,6 +104,13 @@ pub const MARKS: &[&str] = &[
     "lsm.write_stop",
 ];
 
+/// Bugs that the simulator can switch on in an ingest, which profile engine does not do: name and what goes wrong.
+pub const INGEST_PLANTED_BUGS: &[(&str, &str)] = &[
+    ("ingest_over_memtable", "what is ingested goes below a memtable that holds older values of its keys"),
+    ("ingest_sequence_reused", "the next commit has the sequence number of what was ingested"),
+    ("ingest_log_not_synced", "tables are ingested before the log is sure to tell of their sequence number"),
+];
+
 /// Bugs that the simulator can switch on in a repair, which profile engine does not do: name and what goes wrong.
 pub const REPAIR_PLANTED_BUGS: &[(&str, &str)] = &[
     ("repair_trusts_damaged_manifest", "what a damaged MANIFEST says up to its damage is taken for all"),

@@ -13,7 +13,7 @@
 //!
 //! File numbers continue behind everything in the MANIFEST and in the directory, so none is used twice.
 
-use super::batch::format::decode_record;
+use super::batch::format::{NOWHERE, decode_record};
 use super::cache::BlockCache;
 use super::commit::{Leader, Queue, Writing};
 use super::files::{FileKind, INCOMPLETE, REPAIRING, WAL_DIR, table_path};
@@ -200,7 +200,7 @@ impl<'a> Found<'a> {
             }
             let table = match known(*number) {
                 Some(table) => table,
-                None => Arc::new(Table::open(env, &path, *number, cache.clone())?),
+                None => Arc::new(Table::open_named(env, &path, info, cache.clone())?),
             };
             if table.info() != info {
                 return Err(Error::corruption(&path, 0, "the table's properties are not those in its manifest"));
@@ -247,6 +247,8 @@ pub(super) struct Replayed {
 struct ReplayedMemtables {
     /// Operations up to this one are in tables.
     flushed: SeqNum,
+    /// Tables hold nothing newer: some were ingested.
+    newest: SeqNum,
     /// The MANIFEST names an operator for merges.
     merges: bool,
     full: VecDeque<Arc<Immutable>>,
@@ -290,6 +292,7 @@ impl Replayed {
             env.planted("keyspace_replayed_from_another").then(|| durable.trees[&DEFAULT_KEYSPACE].flushed);
         let memtables = |tree: &ReplayedTree| ReplayedMemtables {
             flushed: by_default.unwrap_or(tree.flushed),
+            newest: tree.tables.values().map(|(_, info)| info.seq_max).max().unwrap_or_default(),
             merges: tree.merge_operator.is_some(),
             ..ReplayedMemtables::default()
         };
@@ -313,7 +316,7 @@ impl Replayed {
             let operation = operation.map_err(corruption)?;
             self.last_seq.0 += 1;
             let Some(tree) = self.trees.get_mut(&operation.keyspace) else {
-                if operation.keyspace < self.next_keyspace {
+                if operation.keyspace < self.next_keyspace || operation.keyspace == NOWHERE {
                     continue;
                 }
                 return Err(corruption("log record of a keyspace that the manifest does not know"));
@@ -333,7 +336,7 @@ impl Replayed {
     /// Checks that the log, which ends at `end`, came as far as every keyspace's tables did: they are written from what it is sure to
     /// hold. Else a commit over several keyspaces would be there in part, and its sequence numbers would be given out again.
     pub(super) fn check_complete(&self, wal_dir: &Path, end: Lsn) -> Result<()> {
-        let flushed = self.trees.values().map(|tree| tree.flushed).max().unwrap_or_default();
+        let flushed = self.trees.values().map(|tree| tree.flushed.max(tree.newest)).max().unwrap_or_default();
         if flushed > self.last_seq {
             let what =
                 format_args!("the log ends with sequence number {}, and tables hold up to {flushed}", self.last_seq);

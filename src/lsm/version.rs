@@ -285,6 +285,11 @@ impl<E: Env> SuperVersion<E> {
 }
 
 impl<E: Env> SuperVersion<E> {
+    /// Returns true if there is anything that no table holds.
+    pub(super) fn has_memtables(&self) -> bool {
+        !self.immutables.is_empty() || !self.memtable.is_empty()
+    }
+
     /// Returns true if a memtable has an entry within `bounds`, or a range tombstone over keys of it.
     pub(super) fn memtables_meet(&self, bounds: &Bounds) -> Result<bool> {
         for memtable in std::iter::once(&self.memtable).chain(self.immutables.iter().map(|full| &full.memtable)) {

@@ -78,7 +78,7 @@ fn assembled_tables() {
         let last = format!("key{}{:03}", blocks - 1, 4 * blocks - 1);
         let (smallest, largest) = ((b"key0000".to_vec(), tag(1)), (last.into_bytes(), tag(number)));
         let mut bytes = Vec::new();
-        Properties { smallest, largest, keyspace: None }.encode(&mut bytes);
+        Properties { smallest, largest, keyspace: None, ingested_after: None }.encode(&mut bytes);
         put_slice(&mut input, &bytes);
         for number in [0, 0, raw_bytes, 1, number, 0, 10] {
             put_varint(&mut input, number);

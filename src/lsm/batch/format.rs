@@ -5,7 +5,7 @@
 //! | size | field |
 //! |---|---|
 //! | 1 | bits 0 to 6, kind: 0 delete, 1 put, 2 range delete, 3 merge; others are reserved and refused. Bit 7: a keyspace follows, else it is 0 |
-//! | varint | number of the keyspace, at least 1 (with bit 7 only) |
+//! | varint | number of the keyspace, at least 1 (with bit 7 only); 4,294,967,295: of none, the operation does nothing |
 //! | varint | key length, at most 65,535 |
 //! | ... | key; of a range delete the first one |
 //! | varint | value length (not of a delete), at most 1 GiB |
@@ -33,6 +33,8 @@ use crate::lsm::ranges::ends_behind;
 pub const RECORD_HEADER_BYTES: usize = 12;
 const _: () = assert!(RECORD_HEADER_BYTES == size_of::<u64>() + size_of::<u32>());
 
+/// The number of no keyspace: an operation there does nothing but use up its sequence number, for tables that were ingested.
+pub const NOWHERE: u32 = u32::MAX;
 /// Says that the number of a keyspace follows the kind.
 const KEYSPACE_FOLLOWS: u8 = 0x80;
 

@@ -41,7 +41,7 @@ impl<E: Env> Core<E> {
     }
 
     /// Waits until no compaction runs and none starts.
-    fn hold_off(&self) -> Result<()> {
+    pub(in crate::lsm) fn hold_off(&self) -> Result<()> {
         let mut state = self.state.lock();
         while state.manual {
             self.check_open()?;

@@ -41,6 +41,7 @@ pub struct TableBuilder<E: Env> {
     file_no: u64,
     options: TableOptions,
     keyspace: Option<(u32, String)>,
+    ingested_after: Option<SeqNum>,
     failed: Option<Error>,
     /// Sealed blocks not handed to the file yet, and where in the file they begin.
     buffer: Vec<u8>,
@@ -80,6 +81,7 @@ impl<E: Env> TableBuilder<E> {
             file_no,
             options,
             keyspace: None,
+            ingested_after: None,
             failed: None,
             buffer: Vec::new(),
             buffer_offset: 0,
@@ -103,6 +105,11 @@ impl<E: Env> TableBuilder<E> {
     /// Says whose entries these are, if not the default keyspace's.
     pub fn set_keyspace(&mut self, number: u32, name: &str) {
         self.keyspace = (number != 0).then(|| (number, name.to_owned()));
+    }
+
+    /// Says that entries come with the sequence number 0 and will be given one higher than `seq`.
+    pub fn set_ingested_after(&mut self, seq: SeqNum) {
+        self.ingested_after = Some(seq);
     }
 
     /// Adds an entry.
@@ -227,7 +234,8 @@ impl<E: Env> TableBuilder<E> {
         };
         let smallest = self.smallest.take().expect("set with the first entry");
         let largest = (take(&mut self.last_key), self.last_tag);
-        let parts = Properties { smallest, largest, keyspace: self.keyspace.take() };
+        let parts =
+            Properties { smallest, largest, keyspace: self.keyspace.take(), ingested_after: self.ingested_after };
         let properties = self.put_part(|_, out| parts.encode(out));
         let footer = Footer {
             file_no: self.file_no,

@@ -35,6 +35,7 @@
 //! properties: (varint id | varint length | bytes)*, ids ascending; unknown ids are skipped
 //!   1 smallest: u64 tag, user key     2 largest: the same
 //!   3 keyspace: varint number, its name; not there for the default keyspace
+//!   4 ingested: varint sequence number, older than the one that the MANIFEST gives every entry; those stored are 0
 //!
 //! footer, the last 152 bytes
 //!   0    u64  file number                     8    u64  end of the data blocks (they start at 0)
@@ -88,6 +89,7 @@ const FOOTER_CRC_AT: usize = 140;
 const PROPERTY_SMALLEST: u64 = 1;
 const PROPERTY_LARGEST: u64 = 2;
 const PROPERTY_KEYSPACE: u64 = 3;
+const PROPERTY_INGESTED: u64 = 4;
 
 const _: () = assert!(FOOTER_CRC_AT + 4 + MAGIC.len() == FOOTER_BYTES);
 const _: () = assert!(BLOCK_RAW_BYTES_MAX < u32::MAX as usize);
@@ -403,6 +405,8 @@ pub struct Properties {
     pub largest: (Vec<u8>, Tag),
     /// Number and name of the keyspace whose entries these are, if that is not the default one: for repair, where no MANIFEST says it.
     pub keyspace: Option<(u32, String)>,
+    /// Entries are stored without their sequence number, which is higher than this one: for repair too.
+    pub ingested_after: Option<SeqNum>,
 }
 
 impl Properties {
@@ -423,6 +427,12 @@ impl Properties {
             put_varint(out, PROPERTY_KEYSPACE);
             put_slice(out, &field);
         }
+        if let Some(seq) = self.ingested_after {
+            field.clear();
+            put_varint(&mut field, seq.0);
+            put_varint(out, PROPERTY_INGESTED);
+            put_slice(out, &field);
+        }
     }
 
     /// Decodes properties that came out of their seal.
@@ -431,7 +441,7 @@ impl Properties {
     /// The check that failed.
     pub fn decode(bytes: &[u8]) -> Result<Properties, Damage> {
         let mut decoder = Decoder::new(bytes);
-        let (mut smallest, mut largest, mut keyspace, mut last_id) = (None, None, None, 0);
+        let (mut smallest, mut largest, mut keyspace, mut ingested_after, mut last_id) = (None, None, None, None, 0);
         while !decoder.is_empty() {
             let id = decoder.varint().ok_or("a property has no id")?;
             let field = decoder.slice().ok_or("a property ends early")?;
@@ -443,6 +453,10 @@ impl Properties {
                 PROPERTY_SMALLEST => smallest = Some(internal_key(field)?),
                 PROPERTY_LARGEST => largest = Some(internal_key(field)?),
                 PROPERTY_KEYSPACE => keyspace = Some(keyspace_of(field).ok_or("a property holds no keyspace")?),
+                PROPERTY_INGESTED => {
+                    let seq = Decoder::new(field).varint().map(SeqNum).filter(|seq| *seq <= SeqNum::MAX);
+                    ingested_after = Some(seq.ok_or("a property holds no sequence number")?);
+                }
                 _ => {}
             }
         }
@@ -450,7 +464,7 @@ impl Properties {
         if compare((&smallest.0, smallest.1), (&largest.0, largest.1)) == Ordering::Greater {
             return Err("the largest key is before the smallest");
         }
-        Ok(Properties { smallest, largest, keyspace })
+        Ok(Properties { smallest, largest, keyspace, ingested_after })
     }
 }
 
@@ -576,7 +590,12 @@ mod tests {
     fn properties_skip_what_they_do_not_know() {
         let tag = Tag::new(SeqNum(1), ValueKind::Put);
         let keyspace = Some((7, "events".to_owned()));
-        let properties = Properties { smallest: (b"a".to_vec(), tag), largest: (b"b".to_vec(), tag), keyspace };
+        let properties = Properties {
+            smallest: (b"a".to_vec(), tag),
+            largest: (b"b".to_vec(), tag),
+            keyspace,
+            ingested_after: Some(SeqNum(300)),
+        };
         let mut bytes = Vec::new();
         properties.encode(&mut bytes);
         put_varint(&mut bytes, 77);

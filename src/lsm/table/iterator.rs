@@ -10,7 +10,7 @@
 use super::Table;
 use super::block::{Block, Layout};
 use super::format::{Handle, unseal_slice};
-use crate::base::key::{Tag, compare};
+use crate::base::key::{SeqNum, Tag, ValueKind, compare};
 use crate::base::{Error, Result};
 use crate::env::Env;
 use crate::lsm::iter::InternalIterator;
@@ -169,7 +169,7 @@ impl<E: Env> TableIterator<E> {
     fn take_entry(&mut self, at: usize, read: Result<(Tag, Range<usize>), super::format::Damage>) -> Result<bool> {
         let (tag, value) = read.map_err(|damage| self.table.damaged(self.block_at, damage))?;
         self.entry_at = at;
-        self.tag = tag;
+        self.tag = self.table.given().map_or(tag, |given| Tag::new(given, tag.kind()));
         self.value = value;
         Ok(true)
     }
@@ -186,6 +186,17 @@ impl<E: Env> TableIterator<E> {
         let Some(block_at) = block_at else { return Ok(false) };
         self.enter_block(block_at)?;
         self.stand_on(self.view().len() - 1)
+    }
+
+    /// Returns the tag to look for. Where entries have a sequence number that is not stored, that is one before or behind all that are
+    /// stored of a key; before if `is_before` the tag asked for, compared with the entry's.
+    #[inline]
+    fn stored(&self, tag: Tag, is_before: fn(&Tag, &Tag) -> bool) -> Tag {
+        match self.table.given() {
+            None => tag,
+            Some(given) if is_before(&tag, &Tag::new(given, ValueKind::Put)) => Tag::seek(SeqNum(0)),
+            Some(_) => Tag::new(SeqNum(0), ValueKind::Delete),
+        }
     }
 
     fn lower_bound(&mut self, block_at: usize, key: &[u8], tag: Tag) -> Result<usize> {
@@ -208,6 +219,7 @@ impl<E: Env> InternalIterator for TableIterator<E> {
     }
 
     fn seek(&mut self, key: &[u8], tag: Tag) -> Result<()> {
+        let tag = self.stored(tag, Tag::ge);
         self.run(|this| {
             let Some(block_at) = this.table.index().find(key, tag) else { return Ok(false) };
             let at = this.lower_bound(block_at, key, tag)?;
@@ -216,6 +228,7 @@ impl<E: Env> InternalIterator for TableIterator<E> {
     }
 
     fn seek_for_prev(&mut self, key: &[u8], tag: Tag) -> Result<()> {
+        let tag = self.stored(tag, Tag::gt);
         self.run(|this| {
             let Some(block_at) = this.table.index().find(key, tag) else {
                 return this.last_of(this.table.index().len().checked_sub(1));

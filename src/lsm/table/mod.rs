@@ -109,5 +109,15 @@ impl TableInfo {
     }
 }
 
+impl TableInfo {
+    /// Says that every entry has the sequence number `seq`.
+    fn give(&mut self, seq: SeqNum) {
+        (self.seq_min, self.seq_max) = (seq, seq);
+        for (_, tag) in [&mut self.smallest, &mut self.largest] {
+            *tag = Tag::new(seq, tag.kind());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

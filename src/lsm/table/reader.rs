@@ -34,6 +34,8 @@ pub struct Table<E: Env> {
     cache: BlockCache,
     footer_offset: u64,
     parts: Parts,
+    /// The sequence number of every entry, in the place of the 0 that is stored.
+    given: Option<SeqNum>,
 }
 
 /// What is kept in memory.
@@ -52,7 +54,28 @@ impl<E: Env> Table<E> {
     pub fn open(env: &E, path: &Path, file_no: u64, cache: BlockCache) -> Result<Table<E>> {
         let file = env.disk().open(path, OpenMode::Read).map_err(|error| Error::io("open", path, error))?;
         let (parts, footer_offset) = read_parts(env, &file, path, file_no)?;
-        Ok(Table { env: env.clone(), file, path: path.to_path_buf(), cache, footer_offset, parts })
+        Ok(Table { env: env.clone(), file, path: path.to_path_buf(), cache, footer_offset, parts, given: None })
+    }
+
+    /// Opens the table of `info` as a MANIFEST names it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_named(env: &E, path: &Path, info: &TableInfo, cache: BlockCache) -> Result<Table<E>> {
+        Ok(Table::open(env, path, info.file_no, cache)?.with_seq(info.seq_max))
+    }
+
+    /// Gives every entry the sequence number `seq`, if they were written before it was known: a key has one entry then.
+    pub fn with_seq(mut self, seq: SeqNum) -> Table<E> {
+        if self.parts.info.seq_max == SeqNum(0) && seq > SeqNum(0) {
+            self.given = Some(seq);
+            self.parts.info.give(seq);
+        }
+        self
+    }
+
+    pub(super) fn given(&self) -> Option<SeqNum> {
+        self.given
     }
 
     /// Returns the newest entry of `key` with a sequence number of at most `seq`, tombstones included.
@@ -60,6 +83,18 @@ impl<E: Env> Table<E> {
     /// # Errors
     /// The block cannot be read or is damaged.
     pub fn get(&self, key: &[u8], seq: SeqNum) -> Result<Option<(Tag, Value)>> {
+        match self.given {
+            None => self.lookup(key, seq),
+            Some(given) if given > seq => Ok(None),
+            Some(given) => {
+                let found = self.lookup(key, SeqNum(0))?;
+                Ok(found.map(|(tag, value)| (Tag::new(given, tag.kind()), value)))
+            }
+        }
+    }
+
+    #[inline]
+    fn lookup(&self, key: &[u8], seq: SeqNum) -> Result<Option<(Tag, Value)>> {
         let hash = hash64(key, 0);
         if self.parts.filter.as_ref().is_some_and(|filter| !filter.may_contain(hash)) {
             return Ok(None);
@@ -113,7 +148,7 @@ impl<E: Env> Table<E> {
     /// # Errors
     /// The first damage, by file and offset.
     pub fn verify(&self) -> Result<TableInfo> {
-        let (parts, _) = read_parts(&self.env, &self.file, &self.path, self.parts.info.file_no)?;
+        let (mut parts, _) = read_parts(&self.env, &self.file, &self.path, self.parts.info.file_no)?;
         let mut seen = Seen { info: None, last: None };
         for at in 0..parts.index.len() {
             let handle = parts.index.block(at);
@@ -128,7 +163,11 @@ impl<E: Env> Table<E> {
             info.seq_max = seqs().fold(info.seq_max, SeqNum::max);
             info.ranges = Some(ranges.info());
         }
-        if seen.info.as_ref() != Some(&parts.info) || parts.info != self.parts.info {
+        let as_stored = seen.info.as_ref() == Some(&parts.info);
+        if let Some(given) = self.given {
+            parts.info.give(given);
+        }
+        if !as_stored || parts.info != self.parts.info {
             let damage = "the footer's counts or keys are not those of the data";
             return Err(Error::corruption(&self.path, self.footer_offset, damage));
         }

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "these tests damage real files and use real threads")]
 
 mod compact_range;
+mod ingest;
 mod keyspaces;
 mod merge;
 mod model;

@@ -193,7 +193,8 @@ impl<E: Env> Core<E> {
         let temporary = store.temporary_path(file_no);
         let mut crc = Crc64::new();
         copy(&self.env, table.path(), &temporary, bytes, &mut |piece| crc.update(piece))?;
-        let copied = Table::open(&self.env, &temporary, file_no, BlockCache::new(0)).and_then(|copy| copy.verify());
+        let copied =
+            Table::open_named(&self.env, &temporary, table.info(), BlockCache::new(0)).and_then(|copy| copy.verify());
         // Damage of the copy is damage of the engine's own table, unless the disk changed it on the way.
         if !copied.as_ref().is_ok_and(|info| info == table.info()) {
             store.remove(&temporary)?;

@@ -4,6 +4,7 @@ use super::create::checksum;
 use super::format::{Manifest, TableFile};
 use super::log::read_log;
 use super::store::Store;
+use crate::base::key::SeqNum;
 use crate::base::{Error, Result};
 use crate::env::{Disk, DiskFile, Env, OpenMode, StdEnv};
 use crate::lsm::batch::format::decode_record;
@@ -112,9 +113,11 @@ pub(super) fn verify_table<E: Env>(store: &Store<'_, E>, table: &TableFile, mani
         return Err(Error::corruption(&path, bytes.min(table.bytes), what));
     }
     drop(file);
-    let info = Table::open(store.env, &path, table.file_no, BlockCache::new(0))?.verify()?;
     let mut named = manifest.iter().flat_map(|manifest| &manifest.state.trees).flat_map(|tree| &tree.added);
-    if named.any(|(_, named)| named.file_no == info.file_no && *named != info) {
+    let named = named.find(|(_, named)| named.file_no == table.file_no).map(|(_, named)| named);
+    let seq = named.map_or(SeqNum(0), |named| named.seq_max);
+    let info = Table::open(store.env, &path, table.file_no, BlockCache::new(0))?.with_seq(seq).verify()?;
+    if named.is_some_and(|named| *named != info) {
         return Err(Error::corruption(&path, 0, "the table's properties are not those that its backup says"));
     }
     match checksum(store.env, &path, table.bytes)? == table.crc {

@@ -32,6 +32,8 @@ pub(super) struct Saved {
     pub(super) level: usize,
     /// What the MANIFEST says of it.
     pub(super) info: Option<TableInfo>,
+    /// The sequence number of its entries, if they are stored without.
+    pub(super) seq: SeqNum,
     /// It can stay as it is.
     pub(super) is_good: bool,
 }
@@ -153,6 +155,7 @@ impl Look {
                     number: *number,
                     level: *level,
                     info: Some(info.clone()),
+                    seq: info.seq_max,
                     is_good: good.is_some(),
                 });
                 levels[*level].extend(good);
@@ -219,9 +222,14 @@ impl Look {
                     .notes
                     .push(format!("{number:06}.sst does not say its keyspace: its entries go to the default one"));
             }
-            let tree = self.tree(keyspace, said.map(|(_, name)| name));
+            let seq = named_seq(state, *number).unwrap_or_else(|| {
+                let after = salvage.properties().and_then(|properties| properties.ingested_after);
+                after.map_or(SeqNum(0), |after| SeqNum(after.0 + 1))
+            });
+            self.last_seq = self.last_seq.max(seq);
             let info = salvage.info();
-            tree.tables.push(Saved { number: *number, level: 0, info, is_good: good.is_some() });
+            let tree = self.tree(keyspace, said.map(|(_, name)| name));
+            tree.tables.push(Saved { number: *number, level: 0, info, seq, is_good: good.is_some() });
         }
         for tree in self.trees.values_mut() {
             tree.merge = true;
@@ -313,6 +321,12 @@ fn lacks_its_end<E: Env>(env: &E, dir: &Path, state: &State, tables: &BTreeSet<u
     !named.is_subset(tables) || first.is_ok_and(|first| first.lsn > durable.position.lsn)
 }
 
+/// Returns the newest sequence number of table `number`, as the readable part of the MANIFEST says.
+fn named_seq(state: &State, number: u64) -> Option<SeqNum> {
+    let trees = state.durable.iter().flat_map(|durable| durable.trees.values());
+    trees.filter_map(|tree| tree.tables.get(&number)).map(|(_, info)| info.seq_max).next()
+}
+
 /// Returns table `number` if it is whole and what `info` says, and reports what is wrong with it.
 fn check_table<E: Env>(
     env: &E,
@@ -336,6 +350,7 @@ fn check_table<E: Env>(
         Err(error) => return Err(Error::io("open", &path, error)),
     }
     let opened = Table::open(env, &path, number, BlockCache::new(0));
+    let opened = opened.map(|table| table.with_seq(info.map_or(SeqNum(0), |info| info.seq_max)));
     let checked = opened.and_then(|table| table.verify().map(|_| table));
     let error = match checked {
         Ok(table) if info.is_none_or(|info| table.info() == info) => return Ok(Some(Arc::new(table))),

@@ -12,7 +12,7 @@ use crate::aof::salvage::salvage;
 use crate::base::key::{SeqNum, Tag};
 use crate::base::{Error, Result};
 use crate::env::{Disk, Env, write_file_atomic};
-use crate::lsm::batch::format::decode_record;
+use crate::lsm::batch::format::{NOWHERE, decode_record};
 use crate::lsm::cache::BlockCache;
 use crate::lsm::compaction::picker::table_options;
 use crate::lsm::files::{CURRENT, FileKind, LOST_DIR, REPAIRING, WAL_DIR, manifest_name, table_path};
@@ -131,7 +131,8 @@ impl<E: Env> Work<'_, E> {
             for operation in record.operations().map_while(std::result::Result::ok) {
                 last.0 += 1;
                 let keyspace = operation.keyspace;
-                if !look.trees.contains_key(&keyspace) && keyspace < look.next_keyspace {
+                let is_dropped = keyspace < look.next_keyspace && !look.trees.contains_key(&keyspace);
+                if is_dropped || keyspace == NOWHERE {
                     continue;
                 }
                 let tree = look.tree(keyspace, None);
@@ -210,6 +211,7 @@ impl<E: Env> Work<'_, E> {
                     Some(builder) => builder,
                     none => none.insert(self.builder(keyspace, tree, level)?),
                 };
+                let tag = if tag.seq() == SeqNum(0) { Tag::new(table.seq, tag.kind()) } else { tag };
                 builder.add(&key, tag, &block.bytes()[value])?;
             }
             Ok(())
@@ -241,7 +243,8 @@ impl<E: Env> Work<'_, E> {
             }
             if let Some(number) = number {
                 let path = table_path(self.dir, number);
-                let table = Arc::new(Table::open(self.env, &path, number, BlockCache::new(0))?);
+                let opened = Table::open(self.env, &path, number, BlockCache::new(0))?.with_seq(table.seq);
+                let table = Arc::new(opened);
                 ranges.extend(table.ranges().cloned());
                 children.push(Box::new(table.iter(false)));
             }
