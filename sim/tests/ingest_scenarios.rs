@@ -112,7 +112,7 @@ fn fail_everywhere(planted: Option<&str>) -> Option<String> {
             FaultEvent { at: At::Io(io), fault: Fault::NoSpace { ios: 3, salt: io } },
         ];
         for event in events {
-            if let Some(violation) = story(&config(vec![event.clone()])).violation {
+            if let Some(violation) = story(&config(vec![event])).violation {
                 return Some(format!("{event:?}: {violation}"));
             }
         }
