@@ -21,6 +21,42 @@ pub struct SimEnv {
     disk: SimDisk,
 }
 
+/// What the wall clock has shown: the latest time that the database is known to have seen, and the latest ever; in microseconds
+/// since 1970.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) since: u64,
+    pub(crate) ever: u64,
+}
+
+/// Returns what the wall clock has shown.
+pub(crate) fn wall_shown() -> Shown {
+    world::current().map_or_else(Shown::default, |world| {
+        let core = world.core.borrow();
+        Shown { since: core.wall_seen_us, ever: core.wall_peak_us }
+    })
+}
+
+/// Says that the database has seen `moment` on the wall clock.
+pub(crate) fn wall_seen(moment: u64) {
+    if let Some(world) = world::current() {
+        let mut core = world.core.borrow_mut();
+        core.wall_seen_us = core.wall_seen_us.max(moment);
+    }
+}
+
+/// Says that the database may have seen nothing of the wall clock.
+pub(crate) fn forget_wall() {
+    if let Some(world) = world::current() {
+        world.core.borrow_mut().wall_seen_us = 0;
+    }
+}
+
+/// Returns whether something at rest was damaged.
+pub(crate) fn is_damaged() -> bool {
+    world::current().is_some_and(|world| !world.disk.borrow().damage.is_empty())
+}
+
 impl SimEnv {
     pub(crate) fn new(incarnation: u64) -> SimEnv {
         SimEnv { incarnation, disk: SimDisk::new(incarnation) }

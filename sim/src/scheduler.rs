@@ -93,6 +93,8 @@ pub(crate) struct Core {
     pub(crate) wall_start_us: u64,
     pub(crate) wall_offset_us: i64,
     pub(crate) wall_peak_us: u64,
+    /// The latest time that the database under test is known to have seen.
+    pub(crate) wall_seen_us: u64,
     pub(crate) marks: BTreeSet<&'static str>,
     pub(crate) incarnation: u64,
     buggify_calls: Map<&'static str, u64>,
@@ -140,6 +142,7 @@ impl Core {
             wall_start_us: 1_700_000_000_000_000 + roll(seed, "wall", 0) % 100_000_000_000_000,
             wall_offset_us: 0,
             wall_peak_us: 0,
+            wall_seen_us: 0,
             marks: BTreeSet::new(),
             incarnation: 0,
             buggify_calls: Map::default(),

@@ -37,6 +37,8 @@ pub enum ValueKind {
     RangeDelete = 2,
     /// The entry's value is merged onto what the key had before.
     Merge = 3,
+    /// As a put, until the moment with which the entry's value begins.
+    PutTtl = 4,
 }
 
 impl ValueKind {
@@ -47,6 +49,7 @@ impl ValueKind {
             1 => Some(ValueKind::Put),
             2 => Some(ValueKind::RangeDelete),
             3 => Some(ValueKind::Merge),
+            4 => Some(ValueKind::PutTtl),
             _ => None,
         }
     }
@@ -90,6 +93,7 @@ impl Tag {
             0 => ValueKind::Delete,
             2 => ValueKind::RangeDelete,
             3 => ValueKind::Merge,
+            4 => ValueKind::PutTtl,
             _ => ValueKind::Put,
         }
     }

@@ -166,7 +166,7 @@ impl<E: Env> Core<E> {
             let damaged = state.compaction_error.as_ref().is_some_and(Error::is_corruption);
             let (mut due, mut spare) = (None, None);
             if !state.manual && !damaged {
-                let oldest = self.snapshots.readers(|| self.visible())[0];
+                let oldest = self.snapshots.readers(|| self.at())[0].seq;
                 let trees: Vec<_> = state.trees.values().map(|of| picker::Of::new(&of.tree, &of.version)).collect();
                 due = picker::pick(&trees, &state.busy, oldest);
                 if due.is_none() {

@@ -165,9 +165,13 @@ impl<E: Env> Core<E> {
     }
 
     /// Commits a batch that is not empty, and returns once every reader sees it.
-    pub(super) fn make_visible(&self, commit: Commit<E>) -> Result<CommitInfo> {
+    pub(super) fn make_visible(&self, mut commit: Commit<E>) -> Result<CommitInfo> {
         commit.batch.check(&self.identity)?;
         self.check_running()?;
+        if commit.batch.expires() {
+            self.clock.start();
+            commit.batch.set_expiries(self.clock.now(&self.env));
+        }
         let mut queue = self.queue.lock();
         if queue.leading {
             let waiter = enqueue(&mut queue, Some(commit));

@@ -7,12 +7,14 @@ use super::batch::WriteBatch;
 use super::commit::Commit;
 use super::integrity::IntegrityReport;
 use super::iterator::{Bounds, DbIterator, View};
+use super::manifest::format::VersionEdit;
 use super::options::{Durability, Options, WriteOptions};
 use super::recovery;
 use super::snapshot::Snapshot;
 use super::state::{Core, State};
 use super::stats::Statistics;
 use super::tree::Tree;
+use super::ttl::At;
 use super::value::Value;
 use super::version::SuperSource;
 use crate::aof::Lsn;
@@ -23,6 +25,7 @@ use std::ops::RangeBounds;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// An engine over the operating system.
 pub type DB = Engine<StdEnv>;
@@ -135,6 +138,35 @@ impl<E: Env> Engine<E> {
     pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<()> {
         let mut batch = WriteBatch::new();
         batch.delete(key);
+        self.write(batch).map(|_| ())
+    }
+
+    /// Sets `key` to `value` until `ttl` after the commit; then it is as if it had been deleted.
+    ///
+    /// Counted in microseconds of the wall clock, but never backwards. Iterators and snapshots go on seeing what had not expired
+    /// when they were made. The space is given back by compactions. What is [merged](Engine::merge) onto such a value outlives
+    /// it. That a value expires is no conflict for a transaction.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = aidb::DB::open(dir.path(), aidb::Options::default())?;
+    /// db.put_with_ttl("session", "ada", Duration::from_secs(3600))?;
+    /// assert_eq!(db.get("session")?.unwrap(), b"ada");
+    /// db.put_with_ttl("session", "ada", Duration::ZERO)?;
+    /// assert_eq!(db.get("session")?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Engine::write_opt`]; the value may have 8 bytes less than others.
+    ///
+    /// # Durability
+    /// As [`Options::durability`] says. That a value has expired is known again after an orderly close; after a crash it is if
+    /// the wall clock has not been set back behind that moment, or a flush or compaction came after it.
+    pub fn put_with_ttl(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>, ttl: Duration) -> Result<()> {
+        let mut batch = WriteBatch::new();
+        batch.put_with_ttl(key, value, ttl);
         self.write(batch).map(|_| ())
     }
 
@@ -358,6 +390,12 @@ impl<E: Env> Engine<E> {
         self.core().visible()
     }
 
+    /// Returns the latest moment by which it was judged what has expired, in microseconds since 1970-01-01 UTC; 0 if there never
+    /// was a value with a time to live. It does not go back.
+    pub fn clock(&self) -> u64 {
+        self.core().clock.peak()
+    }
+
     /// Makes everything durable, stops the background threads and gives the directory back, for every clone.
     ///
     /// Dropping the last clone does the same but cannot tell of a failure. Closing twice is fine.
@@ -375,29 +413,31 @@ impl<E: Env> Engine<E> {
 }
 
 impl<E: Env> Core<E> {
-    /// Returns the value of `key` at `seq`, or as of now.
-    pub(super) fn get_at(&self, tree: &Tree<E>, key: &[u8], seq: Option<SeqNum>) -> Result<Option<Value>> {
+    /// Returns the value of `key` as `at` sees it, or as of now.
+    pub(super) fn get_at(&self, tree: &Tree<E>, key: &[u8], at: Option<At>) -> Result<Option<Value>> {
         self.check_open()?;
         tree.check_there()?;
         // The order matters: what is dropped between the two is seen by nobody at the later sequence number.
         let current = tree.current();
-        let seq = seq.unwrap_or_else(|| self.visible());
-        let found = current.get(key, seq, &self.counters)?;
-        match found {
+        let seq = at.map_or_else(|| self.visible(), |at| at.seq);
+        match current.get(key, seq, &self.counters)? {
+            None => Ok(None),
             Some((tag, value)) if tag.kind() == ValueKind::Put => Ok(Some(value)),
-            Some((tag, _)) if tag.kind() == ValueKind::Merge => current.resolve(key, View::at(seq, tree.merger())),
-            _ => Ok(None),
+            Some((tag, value)) => {
+                let moment = at.map_or_else(|| self.clock.now(&self.env), |at| at.moment);
+                current.resolve(key, (tag, value), &View::at(At { seq, moment }, tree.merger()))
+            }
         }
     }
 
-    /// Returns an iterator at `seq`, or as of now.
-    pub(super) fn iter_at(&self, tree: &Tree<E>, bounds: Bounds, seq: Option<SeqNum>) -> DbIterator {
+    /// Returns an iterator over what `at` sees, or as of now.
+    pub(super) fn iter_at(&self, tree: &Tree<E>, bounds: Bounds, at: Option<At>) -> DbIterator {
         if let Err(error) = self.check_open().and_then(|()| tree.check_there()) {
             return DbIterator::failed(error, bounds);
         }
         let current = tree.current();
-        let seq = seq.unwrap_or_else(|| self.visible());
-        DbIterator::new(Box::new(SuperSource(current)), View::at(seq, tree.merger()), bounds)
+        let at = at.unwrap_or_else(|| self.at());
+        DbIterator::new(Box::new(SuperSource(current)), View::at(at, tree.merger()), bounds)
     }
 
     /// Flushes and compacts what lies within `bounds`.
@@ -472,8 +512,19 @@ impl<E: Env> Core<E> {
         }
         drop(state);
         self.purge_obsolete();
+        let kept = self.keep_clock();
         let closed = self.log.close();
         self.dir_lock.lock().take();
-        closed
+        closed.and(kept)
+    }
+
+    /// Keeps the latest moment of the clock in the MANIFEST, so that what has expired stays so.
+    fn keep_clock(&self) -> Result<()> {
+        let Some(moment) = self.clock.to_record(&self.env) else { return Ok(()) };
+        if let Some(error) = self.state.lock().poisoned.clone() {
+            return Err(error);
+        }
+        let edit = VersionEdit { clock: Some(moment), ..VersionEdit::default() };
+        self.commit_edit(&mut self.manifest.lock(), &edit, |_| {})
     }
 }

@@ -80,11 +80,11 @@ impl<E: Env> Core<E> {
 
     fn fill_table(&self, tree: &Tree<E>, full: &Immutable, path: &Path, number: u64) -> Result<TableInfo> {
         let options = table_options(&tree.options(), 0);
-        let readers = self.snapshots.readers(|| self.visible());
+        let readers = self.snapshots.readers(|| self.at());
+        let seqs: Vec<_> = readers.iter().map(|at| at.seq).collect();
         let ranges = RangeTombstones::joined(full.memtable.ranges().iter().map(|set| &**set));
-        let mut kept =
-            ranges.as_ref().map_or_else(Fragments::default, |set| Fragments::kept(set, &readers, |_, _| false));
-        let mut rewrite = Rewrite::new(&self.env, readers, ranges, tree.merger());
+        let mut kept = ranges.as_ref().map_or_else(Fragments::default, |set| Fragments::kept(set, &seqs, |_, _| false));
+        let mut rewrite = Rewrite::new(&self.env, readers, ranges, tree.merger(), None);
         let mut builder = TableBuilder::create(&self.env, path, number, options)?;
         builder.set_keyspace(tree.id, &tree.name);
         let mut iter = full.memtable.iter();

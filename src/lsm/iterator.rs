@@ -13,7 +13,7 @@
 //! key it stands before.
 //!
 //! Where the newest visible version is an operand of a merge, the cursor gathers operands down to the version they are merged
-//! onto and keeps key and value aside; forward it stands behind that operand then.
+//! onto and keeps key and value aside; forward it stands behind that operand then. A value that may expire is kept aside too.
 //!
 //! What a range tombstone hides never comes out of the merge (`ranges`), so that nothing here knows of them.
 //!
@@ -26,6 +26,7 @@ use super::iter::{InternalIterator, MergingIterator};
 use super::merge::Merger;
 use super::ranges::Edge;
 use super::table::TableInfo;
+use super::ttl::{self, At};
 use super::value::Value;
 use crate::base::key::{SeqNum, Tag, ValueKind};
 use crate::base::{Error, Result};
@@ -116,6 +117,8 @@ pub(super) trait Recorder: Send + Sync {
 #[derive(Clone)]
 pub(super) struct View {
     pub(super) seq: SeqNum,
+    /// What expires by then is not shown.
+    pub(super) moment: u64,
     /// The source has entries at [`OWN`].
     pub(super) own: bool,
     pub(super) recorder: Option<Arc<dyn Recorder>>,
@@ -123,8 +126,8 @@ pub(super) struct View {
 }
 
 impl View {
-    pub(super) fn at(seq: SeqNum, merger: Merger) -> View {
-        View { seq, own: false, recorder: None, merger }
+    pub(super) fn at(At { seq, moment }: At, merger: Merger) -> View {
+        View { seq, moment, own: false, recorder: None, merger }
     }
 
     #[inline]
@@ -159,7 +162,7 @@ enum Direction {
     Forward,
     /// The internal cursor stands before every version of the current key, which is kept aside.
     Backward,
-    /// The internal cursor stands behind the newest version of the current key, which is kept aside.
+    /// The internal cursor stands on or behind the newest version of the current key, which is kept aside.
     Merged,
 }
 
@@ -410,7 +413,10 @@ impl Cursor {
                 return Ok(());
             } else if tag.kind() == ValueKind::Merge {
                 return self.merge_forward();
+            } else if tag.kind() == ValueKind::PutTtl && self.keep_alive() {
+                return Ok(());
             } else {
+                let key = self.iter.key();
                 self.key.clear();
                 self.key.extend_from_slice(key);
                 (skip, skips) = (true, 0);
@@ -435,13 +441,32 @@ impl Cursor {
             } else if tag.kind() == ValueKind::Merge {
                 self.operands.push(self.iter.value_owned());
             } else {
-                base = (tag.kind() == ValueKind::Put).then(|| self.iter.value_owned());
+                base = self.base();
                 break;
             }
             self.iter.next()?;
         }
         self.operands.reverse();
         self.merge(base)
+    }
+
+    /// Keeps key and value of the entry it stands on aside, which may expire; returns false if it has.
+    #[cold]
+    fn keep_alive(&mut self) -> bool {
+        let Some(value) = self.base() else { return false };
+        (self.direction, self.value, self.valid) = (Direction::Merged, value, true);
+        self.key.clear();
+        self.key.extend_from_slice(self.iter.key());
+        true
+    }
+
+    /// Returns the value that the entry it stands on, no operand, gives its key.
+    fn base(&self) -> Option<Value> {
+        match self.iter.tag().kind() {
+            ValueKind::Put => Some(self.iter.value_owned()),
+            ValueKind::PutTtl => ttl::alive(&self.iter.value_owned(), self.view.moment),
+            _ => None,
+        }
     }
 
     /// Keeps aside what the operands gathered make of `base`.
@@ -475,16 +500,21 @@ impl Cursor {
                     self.key.clear();
                     self.key.extend_from_slice(key);
                 }
-                if tag.kind() == ValueKind::Put {
+                let mut kind = tag.kind();
+                if kind == ValueKind::Put {
                     self.value = self.iter.value_owned();
-                } else if tag.kind() == ValueKind::Merge {
+                } else if kind == ValueKind::PutTtl {
+                    let value = self.base();
+                    kind = if value.is_some() { ValueKind::Put } else { ValueKind::Delete };
+                    self.value = value.unwrap_or_default();
+                } else if kind == ValueKind::Merge {
                     if found != Some(ValueKind::Merge) {
                         self.operands.clear();
                         base = found;
                     }
                     self.operands.push(self.iter.value_owned());
                 }
-                found = Some(tag.kind());
+                found = Some(kind);
             }
             self.iter.prev()?;
         }
@@ -528,7 +558,11 @@ impl DbIterator {
 
     /// Returns an iterator whose only item is `error`.
     pub(super) fn failed(error: Error, bounds: Bounds) -> DbIterator {
-        DbIterator::new(Box::new(FailedSource(error)), View::at(SeqNum(0), Merger::default()), bounds)
+        DbIterator::new(
+            Box::new(FailedSource(error)),
+            View::at(At { seq: SeqNum(0), moment: 0 }, Merger::default()),
+            bounds,
+        )
     }
 
     /// Turns this iterator into a cursor over the same entries, which stands on none until a seek.

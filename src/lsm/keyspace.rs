@@ -23,6 +23,7 @@ use crate::env::{Env, StdEnv};
 use std::collections::VecDeque;
 use std::ops::RangeBounds;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A named, ordered map of byte strings beside the default one. Cheap to clone; keeps the engine open.
 ///
@@ -102,6 +103,19 @@ impl<E: Env> Keyspace<E> {
     pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<()> {
         let mut batch = WriteBatch::new();
         batch.delete_in(self, key);
+        self.engine.write(batch).map(|_| ())
+    }
+
+    /// Sets `key` to `value` until `ttl` after the commit; see [`Engine::put_with_ttl`].
+    ///
+    /// # Errors
+    /// As [`put`](Keyspace::put); the value may have 8 bytes less.
+    ///
+    /// # Durability
+    /// As [`Engine::put_with_ttl`].
+    pub fn put_with_ttl(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>, ttl: Duration) -> Result<()> {
+        let mut batch = WriteBatch::new();
+        batch.put_with_ttl_in(self, key, value, ttl);
         self.engine.write(batch).map(|_| ())
     }
 

@@ -14,6 +14,7 @@
 //! | `version`, [`manifest`], `files` | which tables there are, in memory and on disk |
 //! | `compaction` | picking and doing compactions, and what they keep |
 //! | [`ops`] | operations on the whole directory: checkpoints, backups, reading beside the writer |
+//! | [`ttl`] | values that expire, and the clock |
 //! | `tree`, `state`, `background`, `recovery` | what threads share by keyspace and in all, the threads, and opening |
 //!
 //! **Invariant:** the six rules that keep data. 1. A failed write or sync of the log or MANIFEST poisons the engine (`state`).
@@ -45,6 +46,7 @@ mod state;
 pub mod stats;
 pub mod table;
 mod tree;
+pub mod ttl;
 pub mod txn;
 pub mod value;
 mod version;
@@ -53,6 +55,7 @@ mod version;
 mod tests;
 
 pub use batch::WriteBatch;
+pub use compaction::{CompactionFilter, Verdict};
 pub use db::{CommitInfo, DB, Engine};
 pub use integrity::IntegrityReport;
 pub use iterator::{Cursor, DbIterator, Entry};
@@ -92,12 +95,14 @@ pub const MARKS: &[&str] = &[
     "lsm.merge_partial",
     "lsm.orphan_removed",
     "lsm.poisoned",
+    "lsm.filter_removed",
     "lsm.range_tombstone_alone",
     "lsm.range_tombstone_cut",
     "lsm.range_tombstone_gone",
     "lsm.read_only",
     "lsm.read_only_retry",
     "lsm.restore",
+    "lsm.ttl_dropped",
     "lsm.wal_replayed",
     "lsm.write_delay",
     "lsm.write_refused",
@@ -144,6 +149,9 @@ pub const PLANTED_BUGS: &[(&str, &str)] = &[
     ("backup_table_not_synced", "the names of a backup's tables are not synced before its manifest names them"),
     ("read_only_removes_orphans", "a read-only view removes files that the writer has not named yet"),
     ("read_only_without_log", "a read-only view leaves out what is in the log alone"),
+    ("ttl_clock_goes_back", "what has expired is there again when the wall clock steps back"),
+    ("ttl_dropped_under_snapshot", "a value goes that expired after a snapshot was taken"),
+    ("filter_under_snapshot", "a compaction filter is shown what a snapshot sees"),
     ("block_crc_unchecked", "a damaged block is taken for a good one"),
     ("merge_operand_lost", "a rewrite leaves out the newest of several operands"),
     ("merge_operand_twice", "a rewrite merges an operand twice"),

@@ -4,6 +4,7 @@
 //! names the field. Nothing here is stored: a directory may be opened with other options than it was written with, and
 //! tables keep the block size, compression and filter they were built with.
 
+use super::compaction::CompactionFilter;
 use super::memtable::MemtableKind;
 use super::merge::{MergeOperator, OPERATOR_NAME_BYTES_MAX};
 use super::table::Compression;
@@ -86,6 +87,8 @@ pub struct Options {
     /// What [merges](super::Engine::merge) are made for. Default none: they are refused. Its name is kept from the first
     /// merge on, and another operator refused.
     pub merge_operator: Option<Arc<dyn MergeOperator>>,
+    /// Looks at values while they are compacted. Default none.
+    pub compaction_filter: Option<Arc<dyn CompactionFilter>>,
 }
 
 impl Default for Options {
@@ -112,6 +115,7 @@ impl Default for Options {
             manifest_bytes_max: 4 << 20,
             background_threads: 2,
             merge_operator: None,
+            compaction_filter: None,
         }
     }
 }
@@ -162,6 +166,8 @@ pub struct KeyspaceOptions {
     pub filter_bits_per_key: Option<u8>,
     /// Overrides [`Options::merge_operator`].
     pub merge_operator: Option<Arc<dyn MergeOperator>>,
+    /// Overrides [`Options::compaction_filter`].
+    pub compaction_filter: Option<Arc<dyn CompactionFilter>>,
 }
 
 impl KeyspaceOptions {
@@ -173,6 +179,7 @@ impl KeyspaceOptions {
             compression: self.compression.unwrap_or(base.compression),
             filter_bits_per_key: self.filter_bits_per_key.unwrap_or(base.filter_bits_per_key),
             merge_operator: self.merge_operator.clone().or_else(|| base.merge_operator.clone()),
+            compaction_filter: self.compaction_filter.clone().or_else(|| base.compaction_filter.clone()),
             ..base.clone()
         }
     }

@@ -25,6 +25,7 @@ use super::state::{Core, Pressure, State, whole};
 use super::stats::Counters;
 use super::table::Table;
 use super::tree::{DEFAULT_KEYSPACE, Found as FoundTree, Growing, Immutable, Position, Tree, TreeState};
+use super::ttl::Clock;
 use super::txn::{LockTable, Recent};
 use super::version::{Edits, ReplayedTree, TableMap, Version};
 use crate::aof::{Frame, Log, LogOptions, Lsn, RecoveryReport};
@@ -62,6 +63,7 @@ pub(super) fn open<E: Env>(env: E, dir: &Path, options: Options) -> Result<Core<
         last_seq: Some(durable.position.seq),
         wal_lsn: Some(durable.position.lsn),
         next_keyspace: Some(durable.next_keyspace),
+        clock: replayed.clock.to_record(&env),
         trees: whole(&trees),
     };
     if env.planted("orphans_deleted_before_manifest_switch") {
@@ -73,7 +75,7 @@ pub(super) fn open<E: Env>(env: E, dir: &Path, options: Options) -> Result<Core<
     if env.planted("seq_reused_after_recovery") {
         last_seq = durable.position.seq;
     }
-    let parts = Parts { env, dir, options, dir_lock, cache, trees, log, manifest };
+    let parts = Parts { env, dir, options, dir_lock, cache, trees, clock: replayed.clock, log, manifest };
     Ok(parts.into_core(durable.next_keyspace, last_seq, manifest_no + 1))
 }
 
@@ -93,6 +95,8 @@ pub(super) struct Durable {
     pub(super) trees: BTreeMap<u32, ReplayedTree>,
     pub(super) next_file: u64,
     pub(super) next_keyspace: u32,
+    /// The latest moment of the clock.
+    pub(super) clock: Option<u64>,
     pub(super) position: Position,
 }
 
@@ -103,6 +107,7 @@ impl Durable {
         Some(Durable {
             next_file: scalars.next_file?.max(file_no + 1),
             next_keyspace: scalars.next_keyspace.unwrap_or(DEFAULT_KEYSPACE + 1),
+            clock: scalars.clock,
             position: Position { lsn: scalars.wal_lsn?, seq: scalars.last_seq? },
             trees,
         })
@@ -174,7 +179,8 @@ impl<'a> Found<'a> {
             )));
         }
         let trees = BTreeMap::from([(DEFAULT_KEYSPACE, ReplayedTree::default())]);
-        Ok(Durable { trees, next_file: 1, next_keyspace: DEFAULT_KEYSPACE + 1, position: Position::default() })
+        let (next_keyspace, position) = (DEFAULT_KEYSPACE + 1, Position::default());
+        Ok(Durable { trees, next_file: 1, next_keyspace, clock: None, position })
     }
 
     /// Opens `tables`, except those that `known` has open.
@@ -239,6 +245,7 @@ impl<'a> Found<'a> {
 pub(super) struct Replayed {
     trees: BTreeMap<u32, ReplayedMemtables>,
     next_keyspace: u32,
+    pub(super) clock: Clock,
     pub(super) last_seq: SeqNum,
 }
 
@@ -299,6 +306,7 @@ impl Replayed {
         Replayed {
             trees: durable.trees.iter().map(|(keyspace, tree)| (*keyspace, memtables(tree))).collect(),
             next_keyspace: durable.next_keyspace,
+            clock: Clock::new(durable.clock),
             last_seq: durable.position.seq,
         }
     }
@@ -323,6 +331,9 @@ impl Replayed {
             };
             if operation.kind == ValueKind::Merge && !tree.merges {
                 return Err(corruption("log record of a merge, and the manifest names no operator for it"));
+            }
+            if operation.kind == ValueKind::PutTtl {
+                self.clock.start();
             }
             let forgotten = operation.kind == ValueKind::RangeDelete && env.planted("range_delete_not_replayed");
             if self.last_seq > tree.flushed && !forgotten {
@@ -389,6 +400,7 @@ struct Parts<'a, E: Env> {
     dir_lock: <E::Disk as Disk>::DirLock,
     cache: BlockCache,
     trees: BTreeMap<u32, TreeState<E>>,
+    clock: Clock,
     log: Log<E>,
     manifest: Manifest<E>,
 }
@@ -426,6 +438,7 @@ impl<E: Env> Parts<'_, E> {
             locks,
             checking: AtomicU64::new(0),
             visible: AtomicU64::new(last_seq.0),
+            clock: self.clock,
             next_file: AtomicU64::new(next_file),
             pressure: Pressure::default(),
             closing: AtomicBool::new(false),

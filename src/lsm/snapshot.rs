@@ -10,6 +10,7 @@ use super::db::Engine;
 use super::iterator::{Bounds, DbIterator};
 use super::keyspace::Keyspace;
 use super::tree::Tree;
+use super::ttl::At;
 use super::value::Value;
 use crate::base::key::SeqNum;
 use crate::base::{Error, Result};
@@ -19,42 +20,44 @@ use std::ops::RangeBounds;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The sequence numbers that snapshots hold.
-pub(super) struct SnapshotRegistry<E: Env>(Mutex<E, BTreeMap<SeqNum, Arc<AtomicU64>>>);
+/// The sequence numbers that snapshots hold, each with the moment of the first of them and a count of all.
+pub(super) struct SnapshotRegistry<E: Env>(Mutex<E, BTreeMap<SeqNum, (u64, Arc<AtomicU64>)>>);
 
 impl<E: Env> SnapshotRegistry<E> {
     pub(super) fn new() -> SnapshotRegistry<E> {
         SnapshotRegistry(Mutex::<E, _>::new(BTreeMap::new()))
     }
 
-    /// Registers what `visible` returns and counts one holder of it.
-    fn register(&self, visible: impl FnOnce() -> SeqNum) -> (SeqNum, Arc<AtomicU64>) {
+    /// Registers what `now` returns and counts one holder of it.
+    fn register(&self, now: impl FnOnce() -> At) -> (At, Arc<AtomicU64>) {
         let mut held = self.0.lock();
-        let seq = visible();
-        let holders = Arc::clone(held.entry(seq).or_default());
+        let at = now();
+        let (_, holders) = held.entry(at.seq).or_insert_with(|| (at.moment, Arc::default()));
         holders.fetch_add(1, Ordering::Relaxed);
-        (seq, holders)
+        (at, Arc::clone(holders))
     }
 
-    /// Returns the sequence numbers in use, oldest first, and last what `visible` returns: the one of every later reader.
-    pub(super) fn readers(&self, visible: impl FnOnce() -> SeqNum) -> Vec<SeqNum> {
+    /// Returns the sequence numbers in use, oldest first, each with the earliest moment by which one of its readers judges, and
+    /// last what `now` returns: that of every later reader, or earlier than that.
+    pub(super) fn readers(&self, now: impl FnOnce() -> At) -> Vec<At> {
         let mut held = self.0.lock();
-        held.retain(|_, holders| holders.load(Ordering::Acquire) > 0);
-        let mut readers: Vec<SeqNum> = held.keys().copied().collect();
-        let visible = visible();
-        if readers.last() != Some(&visible) {
-            readers.push(visible);
+        held.retain(|_, (_, holders)| holders.load(Ordering::Acquire) > 0);
+        let mut readers: Vec<At> = held.iter().map(|(seq, (moment, _))| At { seq: *seq, moment: *moment }).collect();
+        let now = now();
+        if readers.last().is_none_or(|last| last.seq != now.seq) {
+            readers.push(now);
         }
         readers
     }
 
     /// Returns how many snapshots are alive.
     pub(super) fn len(&self) -> u64 {
-        self.0.lock().values().map(|holders| holders.load(Ordering::Relaxed)).sum()
+        self.0.lock().values().map(|(_, holders)| holders.load(Ordering::Relaxed)).sum()
     }
 }
 
-/// A consistent view of the engine; keeps it open and its entries from being dropped.
+/// A consistent view of the engine; keeps it open and its entries from being dropped. What expires after it was taken is there
+/// for it.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -69,15 +72,19 @@ pub struct Snapshot<E: Env = StdEnv> {
     engine: Engine<E>,
     /// The keyspace it reads.
     tree: Arc<Tree<E>>,
-    seq: SeqNum,
+    at: At,
     holders: Arc<AtomicU64>,
 }
 
 impl<E: Env> Snapshot<E> {
     pub(super) fn new(engine: Engine<E>) -> Snapshot<E> {
-        let (seq, holders) = engine.core().snapshots.register(|| engine.core().visible());
+        let (at, holders) = engine.core().snapshots.register(|| engine.core().at());
         let tree = Arc::clone(&engine.core().tree);
-        Snapshot { engine, tree, seq, holders }
+        Snapshot { engine, tree, at, holders }
+    }
+
+    pub(super) fn at(&self) -> At {
+        self.at
     }
 
     /// Returns the view of `keyspace`, a keyspace of the same engine, at the same moment.
@@ -95,7 +102,7 @@ impl<E: Env> Snapshot<E> {
 
     /// Returns the sequence number of the newest commit it sees.
     pub fn seq(&self) -> SeqNum {
-        self.seq
+        self.at.seq
     }
 
     /// Returns the value `key` had.
@@ -103,7 +110,7 @@ impl<E: Env> Snapshot<E> {
     /// # Errors
     /// As [`Engine::get`].
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
-        self.engine.core().get_at(&self.tree, key.as_ref(), Some(self.seq))
+        self.engine.core().get_at(&self.tree, key.as_ref(), Some(self.at))
     }
 
     /// Tells whether `key` had a value.
@@ -121,7 +128,7 @@ impl<E: Env> Snapshot<E> {
 
     /// Walks the keys in `range`.
     pub fn range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> DbIterator {
-        self.engine.core().iter_at(&self.tree, Bounds::from_range(&range), Some(self.seq))
+        self.engine.core().iter_at(&self.tree, Bounds::from_range(&range), Some(self.at))
     }
 
     /// Walks the keys from `low` to below `high`.
@@ -131,7 +138,7 @@ impl<E: Env> Snapshot<E> {
 
     /// Walks the keys that begin with `prefix`.
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> DbIterator {
-        self.engine.core().iter_at(&self.tree, Bounds::from_prefix(prefix.as_ref()), Some(self.seq))
+        self.engine.core().iter_at(&self.tree, Bounds::from_prefix(prefix.as_ref()), Some(self.at))
     }
 }
 
@@ -139,7 +146,7 @@ impl<E: Env> Clone for Snapshot<E> {
     fn clone(&self) -> Snapshot<E> {
         self.holders.fetch_add(1, Ordering::Relaxed);
         let (tree, holders) = (Arc::clone(&self.tree), Arc::clone(&self.holders));
-        Snapshot { engine: self.engine.clone(), tree, seq: self.seq, holders }
+        Snapshot { engine: self.engine.clone(), tree, at: self.at, holders }
     }
 }
 
@@ -151,7 +158,7 @@ impl<E: Env> Drop for Snapshot<E> {
 
 impl<E: Env> std::fmt::Debug for Snapshot<E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Snapshot").field("seq", &self.seq).finish()
+        f.debug_struct("Snapshot").field("seq", &self.at.seq).finish()
     }
 }
 
@@ -162,16 +169,17 @@ mod tests {
     #[test]
     fn readers_are_the_held_numbers_and_the_visible_one() {
         let registry = SnapshotRegistry::<StdEnv>::new();
-        let visible = |seq| move || SeqNum(seq);
-        let (_, five) = registry.register(visible(5));
-        let (_, again) = registry.register(visible(5));
-        let (_, seven) = registry.register(visible(7));
-        assert_eq!(registry.readers(visible(9)), [SeqNum(5), SeqNum(7), SeqNum(9)]);
+        let at = |seq, moment| At { seq: SeqNum(seq), moment };
+        let (_, five) = registry.register(|| at(5, 50));
+        let (again_at, again) = registry.register(|| at(5, 55));
+        let (_, seven) = registry.register(|| at(7, 70));
+        assert_eq!(again_at, at(5, 55));
+        assert_eq!(registry.readers(|| at(9, 90)), [at(5, 50), at(7, 70), at(9, 90)]);
         five.fetch_sub(1, Ordering::Release);
-        assert_eq!(registry.readers(visible(7)), [SeqNum(5), SeqNum(7)]);
+        assert_eq!(registry.readers(|| at(7, 90)), [at(5, 50), at(7, 70)]);
         again.fetch_sub(1, Ordering::Release);
         seven.fetch_sub(1, Ordering::Release);
-        assert_eq!(registry.readers(visible(9)), [SeqNum(9)]);
+        assert_eq!(registry.readers(|| at(9, 90)), [at(9, 90)]);
         assert_eq!(registry.len(), 0);
     }
 }

@@ -17,6 +17,7 @@ use super::snapshot::SnapshotRegistry;
 use super::stats::Counters;
 use super::table::Table;
 use super::tree::{DEFAULT_KEYSPACE, Immutable, Position, Tree, TreeState};
+use super::ttl::{At, Clock};
 use super::txn::LockTable;
 use crate::aof::Log;
 use crate::base::key::SeqNum;
@@ -42,6 +43,7 @@ pub(super) struct Core<E: Env> {
     pub(super) checking: AtomicU64,
     /// The newest sequence number whose group is wholly in the memtable.
     pub(super) visible: AtomicU64,
+    pub(super) clock: Clock,
     pub(super) next_file: AtomicU64,
     pub(super) pressure: Pressure,
     /// Set by close, before anything else.
@@ -161,6 +163,12 @@ impl<E: Env> Core<E> {
     /// Returns the newest sequence number that readers see.
     pub(super) fn visible(&self) -> SeqNum {
         SeqNum(self.visible.load(Ordering::Acquire))
+    }
+
+    /// Returns what a reader sees that begins now.
+    pub(super) fn at(&self) -> At {
+        let seq = self.visible();
+        At { seq, moment: self.clock.now(&self.env) }
     }
 
     /// Fails if the engine was closed.
@@ -292,6 +300,7 @@ impl<E: Env> Core<E> {
             next_file: Some(self.next_file.load(Ordering::Relaxed)),
             last_seq: position.map(|position| position.seq),
             wal_lsn: position.map(|position| position.lsn),
+            clock: self.clock.to_record(&self.env),
             trees: vec![tree_edit],
             ..VersionEdit::default()
         };
@@ -372,6 +381,7 @@ impl<E: Env> Core<E> {
                 last_seq: Some(last_seq),
                 wal_lsn: Some(wal_lsn),
                 next_keyspace: Some(state.next_keyspace),
+                clock: self.clock.to_record(&self.env),
                 trees: whole(&state.trees),
             }
         };

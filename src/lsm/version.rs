@@ -16,6 +16,7 @@ use super::ranges::{Covering, Edge, Layer, RangeTombstones, uncovered};
 use super::stats::{Counters, LevelStatistics};
 use super::table::{Table, TableInfo, TableIterator};
 use super::tree::{DEFAULT_KEYSPACE, Immutable};
+use super::ttl;
 use super::value::Value;
 use crate::base::Result;
 use crate::base::key::{SeqNum, Tag, ValueKind};
@@ -204,6 +205,7 @@ impl Edits {
             scalars.last_seq = edit.last_seq.or(scalars.last_seq);
             scalars.wal_lsn = edit.wal_lsn.or(scalars.wal_lsn);
             scalars.next_keyspace = edit.next_keyspace.or(scalars.next_keyspace);
+            scalars.clock = scalars.clock.max(edit.clock);
             edit.trees.iter().try_for_each(|tree| replayed.apply(tree))?;
         }
         let next = replayed.scalars.next_keyspace.unwrap_or(DEFAULT_KEYSPACE + 1);
@@ -274,11 +276,18 @@ impl<E: Env> SuperVersion<E> {
         self.version.get(key, seq, counters)
     }
 
-    /// Returns what a reader with `view` sees of `key`, whatever kinds of entries it has.
+    /// Returns what a reader with `view` sees of `key`, whose newest entry for it is `found`.
     #[cold]
-    pub(super) fn resolve(&self, key: &[u8], view: View) -> Result<Option<Value>> {
-        let mut cursor =
-            Cursor::new(MergingIterator::new(self.cursors(view.seq, Vec::new())), view, Bounds::of_key(key));
+    pub(super) fn resolve(&self, key: &[u8], found: (Tag, Value), view: &View) -> Result<Option<Value>> {
+        let (tag, value) = found;
+        match tag.kind() {
+            ValueKind::Put => return Ok(Some(value)),
+            ValueKind::PutTtl => return Ok(ttl::alive(&value, view.moment)),
+            ValueKind::Merge => {}
+            _ => return Ok(None),
+        }
+        let cursors = MergingIterator::new(self.cursors(view.seq, Vec::new()));
+        let mut cursor = Cursor::new(cursors, view.clone(), Bounds::of_key(key));
         cursor.seek(key)?;
         Ok(cursor.valid().then(|| cursor.value_owned()))
     }

@@ -268,9 +268,10 @@ fn written_batch() -> Vec<u8> {
 
 const BATCH: &str = "wal_batch";
 /// Kinds that came later.
-const OPERATIONS_3: [Operation<'_>; 2] = [
+const OPERATIONS_3: [Operation<'_>; 3] = [
     Operation { keyspace: 0, kind: ValueKind::Merge, key: b"apple", value: b"+1" },
     Operation { keyspace: 300, kind: ValueKind::Merge, key: b"", value: LONG },
+    Operation { keyspace: 0, kind: ValueKind::PutTtl, key: b"pear", value: b"\x00\x01\0\0\0\0\0\0green" },
 ];
 
 fn written_batch_3() -> Vec<u8> {

@@ -54,6 +54,7 @@ fn manifest() -> Manifest {
         tables: [4, 5, 9].map(|file_no| TableFile { file_no, bytes: 4096 * file_no, crc: !file_no }).to_vec(),
         manifest_no: 12,
         state: VersionEdit {
+            clock: None,
             next_file: Some(13),
             last_seq: Some(SeqNum(0x1233)),
             wal_lsn: Some(Lsn(0)),

@@ -9,6 +9,8 @@
 //!
 //! What a merge leaves depends on what was there before: it is applied in order like everything else.
 //!
+//! A value that expires, or that a filter removes, may be absent from when on it may; it is not there when it surely expired.
+//!
 //! Damage at rest may cost the newest [`DAMAGE_COMMITS`] synced commits, because damage in the last records of the log is the
 //! same as a torn write; what is there is still whole and a prefix.
 //!
@@ -61,8 +63,19 @@ pub fn check(history: &History, recovered: Recovered<'_>, stop: Stop, damages: u
 
     let place = |survivors: usize, seq_max: u64| {
         let target = recovered.content;
-        let mut search =
-            Search { history, recovered: target, line: &line, seq_max, tried: 0, order: Vec::new(), best: None };
+        let (from, to) = history.fading.moments_of_opening();
+        // What the clock had shown may be damaged too.
+        let moments = (if damages > 0 { 0 } else { from }, to);
+        let mut search = Search {
+            history,
+            recovered: target,
+            moments,
+            line: &line,
+            seq_max,
+            tried: 0,
+            order: Vec::new(),
+            best: None,
+        };
         let placed = search.place(&unknown, survivors);
         (placed || search.tried >= ARRANGEMENTS_MAX, search.best)
     };
@@ -120,6 +133,8 @@ fn survivors(history: &History, line: &[&Commit], stop: Stop, damages: usize) ->
 struct Search<'a> {
     history: &'a History,
     recovered: &'a Content,
+    /// Between which moments it was read.
+    moments: (u64, u64),
     line: &'a [&'a Commit],
     /// The content holds nothing with a larger number.
     seq_max: u64,
@@ -180,7 +195,7 @@ impl<'a> Search<'a> {
 
     /// Looks for a cut, at or after `survivors`, where the content is the recovered one.
     fn cut(&mut self, survivors: usize) -> bool {
-        let mut content = Diff::new(&self.history.base, self.recovered);
+        let mut content = Diff::new(self.history, self.recovered, self.moments);
         let mut extra = self.order.iter().peekable();
         for position in 0..=self.line.len() {
             loop {
@@ -210,26 +225,32 @@ impl<'a> Search<'a> {
 /// A content that changes, with the number of keys where it differs from another one.
 struct Diff<'a> {
     target: &'a Content,
-    base: &'a Content,
+    history: &'a History,
+    moments: (u64, u64),
     changed: BTreeMap<KeyId, Option<Stamp>>,
     differing: usize,
 }
 
 impl<'a> Diff<'a> {
-    fn new(base: &'a Content, target: &'a Content) -> Diff<'a> {
-        let missing = target.iter().filter(|(key, stamp)| base.get(key) != Some(stamp)).count();
-        let surplus = base.keys().filter(|key| !target.contains_key(key)).count();
-        Diff { target, base, changed: BTreeMap::new(), differing: missing + surplus }
+    fn new(history: &'a History, target: &'a Content, moments: (u64, u64)) -> Diff<'a> {
+        let mut diff = Diff { target, history, moments, changed: BTreeMap::new(), differing: 0 };
+        let keys: std::collections::BTreeSet<&KeyId> = target.keys().chain(history.base.keys()).collect();
+        diff.differing = keys.into_iter().filter(|key| !diff.same(**key, history.base.get(*key).copied())).count();
+        diff
+    }
+
+    /// Returns whether a key that had `held` last may be found as it was.
+    fn same(&self, key: KeyId, held: Option<Stamp>) -> bool {
+        self.history.fading.same(key, held, self.target.get(&key).copied(), self.moments)
     }
 
     fn apply(&mut self, commit: &Commit) {
         for (key, stamp) in &commit.writes {
-            let target = self.target.get(key).copied();
-            let before = self.changed.get(key).copied().unwrap_or_else(|| self.base.get(key).copied());
+            let before = self.changed.get(key).copied().unwrap_or_else(|| self.history.base.get(key).copied());
             let after = stamp.map(|stamp| stamp.onto(before));
             self.changed.insert(*key, after);
-            self.differing -= usize::from(before != target);
-            self.differing += usize::from(after != target);
+            self.differing -= usize::from(!self.same(*key, before));
+            self.differing += usize::from(!self.same(*key, after));
         }
     }
 

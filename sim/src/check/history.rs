@@ -8,8 +8,9 @@
 //! new [`History::base`] and the commits before it are forgotten.
 
 pub use super::evidence::{Stop, Time};
-use crate::profile::engine::value::{KeyId, Stamp, StepId};
-use std::collections::BTreeMap;
+use crate::env::{Shown, forget_wall, is_damaged, wall_shown};
+use crate::profile::engine::value::{KeyId, Stamp, StepId, filtered_step};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a write was promised, in increasing strength.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,6 +98,8 @@ pub struct View {
     pub opened: Time,
     /// The sequence number it says it stands at, if it says one.
     pub seq: Option<u64>,
+    /// Whether it was read by a clock of its own, some time later.
+    pub late: bool,
     /// What was seen through it.
     pub sights: Vec<Sight>,
 }
@@ -114,23 +117,133 @@ pub struct History {
     pub views: Vec<View>,
     /// Successful calls that make all earlier writes safe: when called, and against what.
     pub persists: Vec<(Time, Promise)>,
+    /// What may not stay for ever.
+    pub fading: Fading,
     clock: Time,
+}
+
+/// Which values expire, or are removed by a filter, and what the clock has shown by which one judges that.
+#[derive(Clone, Debug, Default)]
+pub struct Fading {
+    /// By key and step: the earliest and the latest moment at which the value may expire.
+    expiries: BTreeMap<(KeyId, StepId), (u64, u64)>,
+    /// Values that were not found again although they may not have expired: they may come back after a crash.
+    limbo: BTreeSet<(KeyId, Stamp)>,
+    /// From when on the clock had shown what at least, and at most.
+    shown: Vec<(Time, Shown)>,
+    /// When the database was last opened.
+    opened: Time,
+    /// Whether a filter removes values.
+    pub filtered: bool,
+}
+
+/// Whether a value that was the newest at some point may have been seen by a reader, and whether it may not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct May {
+    /// It may have been there.
+    pub there: bool,
+    /// It may have been absent.
+    pub absent: bool,
+}
+
+impl Fading {
+    /// Notes that `step` writes a value of `key` that expires `ttl_us` after its commit, which is called now.
+    pub fn expires(&mut self, key: KeyId, step: StepId, ttl_us: u64) {
+        let from = wall_shown().since.saturating_add(ttl_us);
+        self.expiries.insert((key, step), (from, u64::MAX));
+    }
+
+    /// Notes that the commit has ended.
+    pub fn committed(&mut self, key: KeyId, step: StepId, ttl_us: u64) {
+        if let Some((_, to)) = self.expiries.get_mut(&(key, step)) {
+            *to = wall_shown().ever.saturating_add(ttl_us);
+        }
+    }
+
+    fn tick(&mut self, now: Time) {
+        let shown = wall_shown();
+        if self.shown.last().is_none_or(|(_, last)| *last != shown) {
+            self.shown.push((now, shown));
+        }
+    }
+
+    fn shown_at(&self, time: Time) -> Shown {
+        let at = self.shown.partition_point(|(from, _)| *from <= time);
+        at.checked_sub(1).map_or_else(Shown::default, |at| self.shown[at].1)
+    }
+
+    /// Returns between which moments a reader judges that was called and there then.
+    pub fn moments(&self, called: Time, there: Time) -> (u64, u64) {
+        (self.shown_at(called).since, self.shown_at(there).ever)
+    }
+
+    /// Returns between which moments a reader judges that reads everything after an opening.
+    pub fn moments_of_opening(&self) -> (u64, u64) {
+        self.moments(self.opened, Time::MAX)
+    }
+
+    /// Says what a reader between `moments` may see of `stamp`, the newest value of `key`.
+    pub fn may(&self, key: KeyId, stamp: Stamp, moments: (u64, u64)) -> May {
+        let filtered = self.filtered && is_filtered(stamp);
+        match self.expiries.get(&(key, stamp.step)).filter(|_| !stamp.is_merged()) {
+            None => May { there: true, absent: filtered },
+            Some((from, to)) => May { there: *to > moments.0, absent: filtered || *from <= moments.1 },
+        }
+    }
+
+    /// Returns whether `stamp` may be back.
+    pub fn may_be_back(&self, key: KeyId, stamp: Stamp, moments: (u64, u64)) -> bool {
+        self.limbo.contains(&(key, stamp)) && self.may(key, stamp, moments).there
+    }
+
+    /// Returns whether a reader between `moments` may see `seen` of a key whose newest value is `held`.
+    pub fn same(&self, key: KeyId, held: Option<Stamp>, seen: Option<Stamp>, moments: (u64, u64)) -> bool {
+        match (held, seen) {
+            (None, Some(seen)) => self.may_be_back(key, seen, moments),
+            (Some(held), None) => self.may(key, held, moments).absent,
+            (Some(held), Some(seen)) => held == seen && self.may(key, held, moments).there,
+            (None, None) => true,
+        }
+    }
+}
+
+/// Whether a filter removes a value.
+fn is_filtered(stamp: Stamp) -> bool {
+    filtered_step(stamp.step)
 }
 
 impl History {
     /// Returns the next moment.
     pub fn tick(&mut self) -> Time {
         self.clock += 1;
+        self.fading.tick(self.clock);
         self.clock
     }
 
     /// Starts the next incarnation from `base`.
     pub fn restart(&mut self, base: BTreeMap<KeyId, Stamp>, base_seq: u64) {
+        let stamps = self.commits.iter().flat_map(|commit| &commit.writes);
+        let stamps = stamps.filter_map(|(key, stamp)| Some((*key, (*stamp)?)));
+        let before = self.base.iter().map(|(key, stamp)| (*key, *stamp));
+        let gone = stamps.chain(before).filter(|(key, stamp)| {
+            self.fading.expiries.contains_key(&(*key, stamp.step)) && base.get(key) != Some(stamp)
+        });
+        let gone: Vec<_> = gone.collect();
+        self.fading.limbo.extend(gone);
         self.base = base;
         self.base_seq = base_seq;
         self.commits.clear();
         self.views.clear();
         self.persists.clear();
+    }
+
+    /// Notes that the database is opened; what the clock had shown holds on if it was `closed` in order.
+    pub fn opens(&mut self, closed: bool) {
+        if !closed || is_damaged() {
+            forget_wall();
+        }
+        let now = self.tick();
+        self.fading.opened = now;
     }
 
     /// Returns what commit `at` was promised in the end: by its acknowledgement or by a later persist.

@@ -7,14 +7,17 @@
 //! - contains every commit that was acknowledged before the view was asked for, and all that an earlier finished view contained;
 //! - contains no commit that was called after the view was there;
 //! - contains each commit wholly or not at all;
-//! - shows exactly the newest contained version of every key it looked at, and no key twice.
+//! - shows exactly the newest contained version of every key it looked at, and no key twice; but nothing where that had expired
+//!   at the moment by which the view judges, or may have been removed by a filter;
+//! - shows each key the same as often as it is looked at.
 //!
 //! Sequence numbers follow real time too: a commit called after another one's acknowledgement has the larger number, no two share
 //! one, and none is reused after recovery. Versions of commits without an answer have no number: seeing one is legal, and a key
 //! whose absence one of them explains is skipped. So is a key that is merged onto and that one of them writes.
 //!
 //! **Tripped by** `visible_before_batch_complete`, `compaction_ignores_snapshots`, `compaction_drops_tombstone_early`,
-//! `l0_newest_order_wrong`, `immutable_dropped_before_install`, `seq_reused_after_recovery`, `merge_across_snapshot`.
+//! `l0_newest_order_wrong`, `immutable_dropped_before_install`, `seq_reused_after_recovery`, `merge_across_snapshot`,
+//! `ttl_clock_goes_back`, `ttl_dropped_under_snapshot`, `filter_under_snapshot`.
 
 use super::history::{Commit, Ending, History, Sight, Time, View};
 use crate::profile::engine::value::{KeyId, Stamp};
@@ -175,13 +178,17 @@ impl<'a> Model<'a> {
             }
             allowed = vec![(seq, seq)];
         }
+        // What fades does so between views only.
+        let mut one: BTreeMap<KeyId, Option<Stamp>> = BTreeMap::new();
         for sight in &view.sights {
             self.order(view, sight)?;
             let mut found = sight.found.iter().peekable();
             for key in sight.start..sight.end {
                 let stamp = found.next_if(|(found, _)| *found == key).map(|(_, stamp)| *stamp);
-                let Some(when) = self.visible(key, stamp, view.opened).map_err(|what| self.fault(view, key, &what))?
-                else {
+                if *one.entry(key).or_insert(stamp) != stamp {
+                    return Err(self.fault(view, key, "it was seen otherwise through the same view"));
+                }
+                let Some(when) = self.visible(key, stamp, view).map_err(|what| self.fault(view, key, &what))? else {
                     continue;
                 };
                 let narrowed = intersect(&allowed, &when);
@@ -208,7 +215,12 @@ impl<'a> Model<'a> {
     }
 
     /// Returns when `key` had `stamp`; `None` if a commit without an answer may explain it.
-    fn visible(&self, key: KeyId, stamp: Option<Stamp>, opened: Time) -> Result<Option<Vec<Interval>>, String> {
+    fn visible(&self, key: KeyId, stamp: Option<Stamp>, view: &View) -> Result<Option<Vec<Interval>>, String> {
+        let (opened, fading) = (view.opened, &self.history.fading);
+        let moments = if view.late { (0, u64::MAX) } else { fading.moments(view.called, opened) };
+        if stamp.is_some_and(|stamp| fading.may_be_back(key, stamp, moments)) {
+            return Ok(None);
+        }
         let merged = self.merged.contains(&key);
         let explains = |s: &Option<Stamp>| merged || *s == stamp;
         let explained = self.unknown.iter().any(|(k, s, called)| *k == key && explains(s) && *called <= opened);
@@ -219,14 +231,14 @@ impl<'a> Model<'a> {
         let versions = self.versions.get(&key).map_or(&never[..], Vec::as_slice);
         let mut when = Vec::new();
         for (at, version) in versions.iter().enumerate() {
-            if version.stamp == stamp {
+            if fading.same(key, version.stamp, stamp, moments) {
                 let until = versions.get(at + 1).map_or(u64::MAX, |next| next.from - 1);
                 when.push((version.from, until));
             }
         }
         if when.is_empty() {
             return Err(match stamp {
-                Some(stamp) => format!("it has the value of step {}, which is not there", stamp.step),
+                Some(stamp) => format!("it has the value of step {}, which is not there or has expired", stamp.step),
                 None => "it is missing, and was never deleted".into(),
             });
         }
@@ -294,6 +306,7 @@ mod tests {
             called,
             opened,
             seq: None,
+            late: false,
             sights: vec![Sight { start: 0, end: 9, found }],
         });
     }
@@ -333,6 +346,7 @@ mod tests {
                 called,
                 opened,
                 seq: None,
+                late: false,
                 sights: vec![Sight { start: 0, end: 4, found }],
             });
             check(&history)

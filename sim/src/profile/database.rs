@@ -7,6 +7,7 @@ use super::shared::{Shared, State, Subject};
 use crate::check::durability::{self, Content, Recovered};
 use crate::check::history::{Commit, Ending, History, Promise, Sight, Stop, Time, View};
 use crate::check::{model, scrub};
+use crate::env::wall_seen;
 use crate::{Harness, SimEnv, Violation};
 use aidb::env::{Disk, Env, read_file};
 use aidb::lsm::{DbIterator, Engine};
@@ -114,7 +115,7 @@ impl<S: Database> Shared<S> {
     pub(super) fn view(&self, step: StepId, called: Time, seq: Option<u64>) -> usize {
         self.with(|state| {
             let opened = state.history.tick();
-            state.history.views.push(View { step, called, opened, seq, sights: Vec::new() });
+            state.history.views.push(View { step, called, opened, seq, late: false, sights: Vec::new() });
             state.history.views.len() - 1
         })
     }
@@ -126,7 +127,10 @@ impl<S: Database> Shared<S> {
 
     /// Notes that the database is opened anew.
     pub(super) fn opens(&self) {
-        self.with(|state| (state.trouble, S::kept(&mut state.own).poisoned) = (None, None));
+        self.with(|state| {
+            (state.trouble, S::kept(&mut state.own).poisoned) = (None, None);
+            state.history.opens(state.stop == Some(Stop::Close));
+        });
     }
 
     /// Lets the checkers judge what a reopened database holds, and `more` of them, and starts a new history from it.
@@ -140,6 +144,8 @@ impl<S: Database> Shared<S> {
         let judged: Result<(), Violation> = self.with(|state| {
             let stop = state.stop.unwrap_or(Stop::Close);
             state.counts.recoveries += 1;
+            // What the clock has shown by now is what was read by.
+            state.history.tick();
             model::check(&state.history).map_err(model_violation)?;
             more(state, &content)?;
             let needed = judge(&state.history, Recovered { content: &content, seq: visible }, stop)?;
@@ -194,7 +200,9 @@ impl<S: Database> Shared<S> {
 
     /// Lets go of the database, in order or not.
     pub(super) fn leave(&self, engine: Engine<SimEnv>, close: bool) {
-        self.left(close.then(|| engine.close()), |state| {
+        let closed = close.then(|| engine.close());
+        wall_seen(engine.clock());
+        self.left(closed, |state| {
             let now = state.history.tick();
             state.history.persists.push((now, Promise::Power));
         });

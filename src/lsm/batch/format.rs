@@ -4,12 +4,12 @@
 //!
 //! | size | field |
 //! |---|---|
-//! | 1 | bits 0 to 6, kind: 0 delete, 1 put, 2 range delete, 3 merge; others are reserved and refused. Bit 7: a keyspace follows, else it is 0 |
+//! | 1 | bits 0 to 6, kind: 0 delete, 1 put, 2 range delete, 3 merge, 4 put that expires; others are reserved and refused. Bit 7: a keyspace follows, else it is 0 |
 //! | varint | number of the keyspace, at least 1 (with bit 7 only); 4,294,967,295: of none, the operation does nothing |
 //! | varint | key length, at most 65,535 |
 //! | ... | key; of a range delete the first one |
 //! | varint | value length (not of a delete), at most 1 GiB |
-//! | ... | value (not of a delete); of a merge its operand, of a range delete the key that it ends before, empty if it has no end |
+//! | ... | value (not of a delete); of a merge its operand, of a range delete the key that it ends before, empty if it has no end, of kind 4 as [`ttl`](crate::lsm::ttl) says |
 //!
 //! A log record is the payload of one DATA frame of the log, little-endian:
 //!
@@ -28,6 +28,7 @@ use crate::base::coding::{Decoder, put_slice, put_varint};
 use crate::base::key::{SeqNum, ValueKind};
 use crate::base::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::lsm::ranges::ends_behind;
+use crate::lsm::ttl::format::{EXPIRY_BYTES, is_committed};
 
 /// Bytes before the operations of a log record.
 pub const RECORD_HEADER_BYTES: usize = 12;
@@ -106,7 +107,10 @@ pub fn decode_record(bytes: &[u8]) -> Result<Record<'_>, &'static str> {
     let operations = decoder.rest();
     let mut seen = 0u32;
     for operation in Operations::new(operations) {
-        operation?;
+        let operation = operation?;
+        if operation.kind == ValueKind::PutTtl && !is_committed(operation.value) {
+            return Err("operation with no moment at which its value expires");
+        }
         seen = seen.saturating_add(1);
     }
     if seen != count {
@@ -136,7 +140,7 @@ impl<'a> Operations<'a> {
         let key = self.rest.slice().ok_or("operation with its key cut short")?;
         let value = match kind {
             ValueKind::Delete => &[],
-            ValueKind::Put | ValueKind::Merge | ValueKind::RangeDelete => {
+            ValueKind::Put | ValueKind::Merge | ValueKind::PutTtl | ValueKind::RangeDelete => {
                 self.rest.slice().ok_or("operation with its value cut short")?
             }
         };
@@ -145,6 +149,9 @@ impl<'a> Operations<'a> {
         }
         if kind == ValueKind::RangeDelete && (value.len() > KEY_BYTES_MAX || !ends_behind(value, key)) {
             return Err("range delete with an end over its limit or not behind its begin");
+        }
+        if kind == ValueKind::PutTtl && value.len() < EXPIRY_BYTES {
+            return Err("operation with its expiry cut short");
         }
         Ok(Operation { keyspace, kind, key, value })
     }

@@ -14,8 +14,10 @@ use crate::env::Env;
 use crate::lsm::keyspace::Keyspace;
 use crate::lsm::ranges::span_of;
 use crate::lsm::tree::DEFAULT_KEYSPACE;
+use crate::lsm::ttl;
 use std::ops::RangeBounds;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Puts, deletes, range deletes and merges that become visible and durable together.
 ///
@@ -37,6 +39,8 @@ pub struct WriteBatch {
     keyspaces: Vec<u32>,
     /// Numbers of the keyspaces in which it merges.
     merged: Vec<u32>,
+    /// Where values that expire lie.
+    expiring: Vec<usize>,
 }
 
 impl WriteBatch {
@@ -70,6 +74,26 @@ impl WriteBatch {
     pub fn delete_in<E: Env>(&mut self, keyspace: &Keyspace<E>, key: impl AsRef<[u8]>) {
         let key = key.as_ref();
         self.push_in(keyspace, Operation { keyspace: keyspace.id(), kind: ValueKind::Delete, key, value: &[] });
+    }
+
+    /// Sets `key` to `value` until `ttl` after the commit; see [`Engine::put_with_ttl`](super::Engine::put_with_ttl).
+    pub fn put_with_ttl(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>, ttl: Duration) {
+        let value = ttl::format::encode(ttl, value.as_ref());
+        let (keyspace, kind) = (DEFAULT_KEYSPACE, ValueKind::PutTtl);
+        self.push(Operation { keyspace, kind, key: key.as_ref(), value: &value });
+    }
+
+    /// Sets `key` to `value` in `keyspace` until `ttl` after the commit.
+    pub fn put_with_ttl_in<E: Env>(
+        &mut self,
+        keyspace: &Keyspace<E>,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        ttl: Duration,
+    ) {
+        let value = ttl::format::encode(ttl, value.as_ref());
+        let (key, kind) = (key.as_ref(), ValueKind::PutTtl);
+        self.push_in(keyspace, Operation { keyspace: keyspace.id(), kind, key, value: &value });
     }
 
     /// Merges `operand` onto the value of `key`; see [`Engine::merge`](super::Engine::merge).
@@ -136,6 +160,9 @@ impl WriteBatch {
             self.merged.push(operation.keyspace);
         }
         put_operation(&mut self.operations, operation);
+        if operation.kind == ValueKind::PutTtl {
+            self.expiring.push(self.operations.len() - operation.value.len());
+        }
         self.count += 1;
     }
 
@@ -186,6 +213,7 @@ impl WriteBatch {
     pub(super) fn pop_at(&mut self, at: usize) {
         assert!(self.count > 0 && at < self.operations.len(), "no operation lies at {at}");
         self.operations.truncate(at);
+        self.expiring.retain(|value| *value < at);
         self.count -= 1;
     }
 
@@ -212,6 +240,18 @@ impl WriteBatch {
         &self.merged
     }
 
+    /// Returns true if there are values that expire.
+    pub(super) fn expires(&self) -> bool {
+        !self.expiring.is_empty()
+    }
+
+    /// Lets values that expire do so, counted from `now`.
+    pub(super) fn set_expiries(&mut self, now: u64) {
+        for at in &self.expiring {
+            ttl::format::set_expiry(&mut self.operations[*at..], now);
+        }
+    }
+
     /// Returns the number of operations.
     pub fn len(&self) -> usize {
         self.count as usize
@@ -235,6 +275,7 @@ impl WriteBatch {
         self.engine = None;
         self.keyspaces.clear();
         self.merged.clear();
+        self.expiring.clear();
     }
 
     /// Adds the operations of `other` after those of this batch.

@@ -1,7 +1,8 @@
 //! Compacting because someone asked: everything, or what lies in a range of keys, level by level down to the last one.
 //!
 //! Runs on the caller's thread. Afterwards every key that was there lies in one level, and a tombstone or hidden version
-//! only where a snapshot still needs it. The last level's tables are rewritten only if they hold tombstones.
+//! only where a snapshot still needs it. The last level's tables are rewritten only if they hold tombstones, or if values may
+//! have expired or are filtered.
 //!
 //! - All: background compactions are held off until the end.
 //! - A range: they are held off only while the inputs in one level are chosen, all at once: what goes down meanwhile on
@@ -64,13 +65,19 @@ impl<E: Env> Core<E> {
             })?;
         }
         let version = Arc::clone(&tree.current().version);
-        let dirty = version.levels()[last].iter().filter(|table| has_tombstones(table.info()));
+        let all = self.rewrites_all(tree);
+        let dirty = version.levels()[last].iter().filter(|table| all || has_tombstones(table.info()));
         for table in dirty {
             self.compact_picked(tree, |version| {
                 picker::in_place(&Of::new(tree, version), last, table, &BTreeSet::new())
             })?;
         }
         Ok(())
+    }
+
+    /// Whether tables of the last level may hold what goes, beside those with tombstones.
+    fn rewrites_all(&self, tree: &Tree<E>) -> bool {
+        self.clock.is_used() || tree.options().compaction_filter.is_some()
     }
 
     fn compact_picked(
@@ -104,8 +111,9 @@ impl<E: Env> Core<E> {
             })?;
         }
         let version = Arc::clone(&tree.current().version);
+        let all = self.rewrites_all(tree);
         let dirty = version.levels()[last].iter();
-        let dirty = dirty.filter(|table| has_tombstones(table.info()) && bounds.meet(table.info()));
+        let dirty = dirty.filter(|table| (all || has_tombstones(table.info())) && bounds.meet(table.info()));
         for table in dirty {
             self.compact_claimed(tree, |of, busy| {
                 match of.version.levels()[last].iter().any(|there| Arc::ptr_eq(there, table)) {

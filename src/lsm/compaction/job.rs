@@ -7,7 +7,7 @@
 //! - A compaction that fails or is told to stop removes its outputs and changes nothing.
 
 use super::picker::{Compaction, table_options};
-use super::{Read, Rewrite};
+use super::{Filtering, Read, Rewrite};
 use crate::base::key::SeqNum;
 use crate::base::{Error, Result};
 use crate::env::{Disk, Env};
@@ -113,16 +113,18 @@ impl<'a, E: Env> Outputs<'a, E> {
 
     fn write_all(&mut self) -> Result<()> {
         let (core, compaction) = (self.core, self.compaction);
-        let mut readers = core.snapshots.readers(|| core.visible());
+        let mut readers = core.snapshots.readers(|| core.at());
         if core.env.planted("compaction_ignores_snapshots") {
             readers.drain(..readers.len() - 1);
         }
         let early = core.env.planted("compaction_drops_tombstone_early");
-        let ranges = self.ranges(&readers);
+        let ranges = self.ranges(&readers.iter().map(|at| at.seq).collect::<Vec<_>>());
         if core.env.planted("range_delete_ignores_snapshots") && ranges.is_some() {
             readers.drain(..readers.len() - 1);
         }
-        let mut rewrite = Rewrite::new(&core.env, readers, ranges, compaction.tree.merger());
+        let filter = self.options.compaction_filter.clone();
+        let filtering = filter.map(|filter| Filtering { filter, level: compaction.output_level });
+        let mut rewrite = Rewrite::new(&core.env, readers, ranges, compaction.tree.merger(), filtering);
         let mut iter = self.merged();
         let (mut seen, mut written) = (0u64, 0u64);
         iter.seek_to_first()?;

@@ -4,12 +4,16 @@
 //! caller of a forced compaction), [`Retention`] decides which entries live and [`Rewrite`] what is written of them; flush uses
 //! both too.
 
+mod filter;
 mod forced;
 mod job;
 pub(super) mod picker;
 mod rewrite;
 mod shape;
 
+pub use filter::{CompactionFilter, Verdict};
+
+pub(super) use filter::Filtering;
 pub(super) use rewrite::{Read, Rewrite};
 
 use super::ranges::RangeTombstones;
@@ -51,8 +55,7 @@ impl Retention {
 
     /// Decides about the next entry. `bottom` tells whether no older versions of its key lie further down.
     pub(super) fn judge(&mut self, key: &[u8], tag: Tag, bottom: impl FnOnce() -> bool) -> Fate {
-        let stripe = self.readers.partition_point(|reader| *reader < tag.seq());
-        assert!(stripe < self.readers.len(), "an entry newer than what is visible was flushed");
+        let stripe = self.stripe_of(tag);
         let is_new = self.stripe.is_none() || key != self.key;
         if !is_new && self.stripe == Some(stripe) && !self.open {
             return Fate::Hidden;
@@ -70,9 +73,16 @@ impl Retention {
         if tag.kind() == ValueKind::Delete && stripe == 0 && bottom() { Fate::Done } else { Fate::Kept }
     }
 
-    /// Returns the stripe of the last entry.
-    pub(super) fn stripe(&self) -> usize {
-        self.stripe.expect("an entry was judged")
+    /// Returns the stripe of an entry: the number of the first reader that sees it.
+    pub(super) fn stripe_of(&self, tag: Tag) -> usize {
+        let stripe = self.readers.partition_point(|reader| *reader < tag.seq());
+        assert!(stripe < self.readers.len(), "an entry newer than what is visible was flushed");
+        stripe
+    }
+
+    /// Returns the stripe of what only readers yet to come see.
+    pub(super) fn last_stripe(&self) -> usize {
+        self.readers.len() - 1
     }
 }
 

@@ -36,6 +36,7 @@
 //! | 10 | number of the next keyspace: v |
 //! | 11 | name of the operator that the keyspace's merges are made for, 1 to 255 bytes of UTF-8, a slice |
 //! | 12 | range tombstones of the table that the field 5 before it adds: their number v, begin slice, end slice (empty: none) |
+//! | 13 | latest moment of the clock by which values expire, in microseconds since 1970-01-01 UTC: v |
 //!
 //! Other tags are refused. Version 1 has the fields 1 to 5, and what field 2 says holds for keyspace 0 as field 9; it is read
 //! forever. Version 2 has the fields 1 to 10. It evolves by new tags under a new format version.
@@ -76,6 +77,8 @@ pub struct VersionEdit {
     pub wal_lsn: Option<Lsn>,
     /// No keyspace has this number or a larger one.
     pub next_keyspace: Option<u32>,
+    /// The latest moment of the clock by which values expire, in microseconds since 1970-01-01 UTC.
+    pub clock: Option<u64>,
     /// What changes in the keyspaces.
     pub trees: Vec<TreeEdit>,
 }
@@ -107,6 +110,7 @@ impl VersionEdit {
             (2, self.last_seq.map(|seq| seq.0)),
             (3, self.wal_lsn.map(|lsn| lsn.0)),
             (10, self.next_keyspace.map(u64::from)),
+            (13, self.clock),
         ];
         for (tag, value) in scalars {
             if let Some(value) = value {
@@ -145,6 +149,7 @@ impl VersionEdit {
                     let (_, table) = edit.tree().added.last_mut().ok_or("range tombstones of no table")?;
                     decode_ranges(&mut decoder).map(|ranges| table.ranges = Some(ranges))
                 }
+                13 => decoder.varint().map(|moment| edit.clock = Some(moment)),
                 _ => return Err("version edit with an unknown field"),
             };
             known.ok_or("version edit with a malformed field")?;
@@ -427,6 +432,7 @@ mod tests {
             last_seq: Some(SeqNum(3)),
             wal_lsn: Some(Lsn(4096)),
             next_keyspace: Some(2),
+            clock: Some(1 << 50),
             trees: vec![tree, created, dropped],
         }
     }

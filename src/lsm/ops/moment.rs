@@ -32,6 +32,7 @@ pub(super) struct Moment<E: Env> {
     /// Tables hold everything before.
     position: Position,
     next_keyspace: u32,
+    clock: Option<u64>,
     trees: Vec<TreeEdit>,
     versions: Vec<Arc<Version<E>>>,
     tail: LogTail<E>,
@@ -61,7 +62,8 @@ impl<E: Env> Core<E> {
         assert!(position.seq <= seq, "the MANIFEST says {}, committed is {seq}", position.seq);
         let next_file = self.next_file.load(Ordering::Relaxed);
         let wal_dir = self.dir.join(WAL_DIR);
-        Ok(Moment { seq, next_file, position, next_keyspace, trees, versions, tail, wal_dir })
+        let clock = self.clock.to_record(&self.env);
+        Ok(Moment { seq, next_file, position, next_keyspace, clock, trees, versions, tail, wal_dir })
     }
 }
 
@@ -78,6 +80,7 @@ impl<E: Env> Moment<E> {
             last_seq: Some(self.position.seq),
             wal_lsn: Some(Lsn(0)),
             next_keyspace: Some(self.next_keyspace),
+            clock: self.clock,
             trees: self.trees.clone(),
         }
     }

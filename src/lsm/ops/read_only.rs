@@ -12,7 +12,7 @@
 
 use crate::aof::Lsn;
 use crate::aof::view::ViewChain;
-use crate::base::key::{SeqNum, ValueKind};
+use crate::base::key::SeqNum;
 use crate::base::{Error, ErrorKind, Result};
 use crate::env::{Disk, Env, Mutex, RwLock, StdEnv};
 use crate::lsm::batch::WriteBatch;
@@ -27,6 +27,7 @@ use crate::lsm::recovery::{Durable, Found, Replayed};
 use crate::lsm::stats::{Counters, Statistics, sum_levels};
 use crate::lsm::table::{Table, TableInfo};
 use crate::lsm::tree::{DEFAULT_KEYSPACE, Tree};
+use crate::lsm::ttl::At;
 use crate::lsm::value::Value;
 use crate::lsm::version::{SuperSource, SuperVersion};
 use std::collections::BTreeMap;
@@ -76,7 +77,7 @@ struct Inner<E: Env> {
 /// What one look found.
 struct Seen<E: Env> {
     trees: BTreeMap<u32, Arc<Tree<E>>>,
-    seq: SeqNum,
+    at: At,
 }
 
 impl<E: Env> Seen<E> {
@@ -159,7 +160,7 @@ impl<E: Env> ReadOnly<E> {
         let _looking = self.inner.looking.lock();
         let known = self.seen();
         let seen = Look { env, dir, options, cache, known: Some(&known) }.settled()?;
-        let seq = seen.seq;
+        let seq = seen.at.seq;
         let before = std::mem::replace(&mut *self.inner.seen.write(), Arc::new(seen));
         drop(before);
         Ok(seq)
@@ -173,7 +174,7 @@ impl<E: Env> ReadOnly<E> {
     fn current(&self) -> Result<(Arc<SuperVersion<E>>, View)> {
         let seen = self.seen();
         match seen.trees.get(&self.keyspace) {
-            Some(tree) => Ok((tree.current(), View::at(seen.seq, tree.merger()))),
+            Some(tree) => Ok((tree.current(), View::at(seen.at, tree.merger()))),
             None => Err(Error::invalid_argument(format_args!("keyspace {} was dropped", self.keyspace))),
         }
     }
@@ -210,9 +211,8 @@ impl<E: Env> ReadOnly<E> {
         let (current, view) = self.current()?;
         let key = key.as_ref();
         match current.get(key, view.seq, &self.inner.counters)? {
-            Some((tag, value)) if tag.kind() == ValueKind::Put => Ok(Some(value)),
-            Some((tag, _)) if tag.kind() == ValueKind::Merge => current.resolve(key, view),
-            _ => Ok(None),
+            None => Ok(None),
+            Some(found) => current.resolve(key, found, &view),
         }
     }
 
@@ -253,7 +253,7 @@ impl<E: Env> ReadOnly<E> {
 
     /// Returns the newest sequence number seen.
     pub fn visible_seq(&self) -> SeqNum {
-        self.seen().seq
+        self.seen().at.seq
     }
 
     /// Returns the directory.
@@ -289,7 +289,7 @@ impl<E: Env> ReadOnly<E> {
         Statistics {
             levels: sum_levels(trees.iter().map(|current| current.version.level_statistics())),
             keyspaces: trees.len() as u64 - 1,
-            visible_seq: seen.seq,
+            visible_seq: seen.at.seq,
             memtable_bytes: trees.iter().map(|current| current.memtable.bytes() as u64).sum(),
             immutable_memtables: full().count() as u64,
             immutable_memtable_bytes: full().map(|full| full.memtable.bytes() as u64).sum(),
@@ -390,7 +390,10 @@ impl<E: Env> Look<'_, E> {
         }
         let trees = replayed.join(self.env, std::mem::take(&mut durable.trees), versions, self.options);
         let trees = trees.into_iter().map(|(keyspace, state)| (keyspace, state.tree)).collect();
-        Ok(Seen { trees, seq: replayed.last_seq })
+        // It does not go back from one look to the next.
+        let before = self.known.map_or(0, |known| known.at.moment);
+        let moment = replayed.clock.now(self.env).max(before);
+        Ok(Seen { trees, at: At { seq: replayed.last_seq, moment } })
     }
 }
 

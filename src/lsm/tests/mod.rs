@@ -12,6 +12,7 @@ mod ops_backup;
 mod ops_read_only;
 mod ranges;
 mod repair;
+mod ttl;
 mod txn;
 mod txn_locks;
 

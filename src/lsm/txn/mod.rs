@@ -51,6 +51,7 @@ use super::options::Durability;
 use super::ranges::{Covering, Edge, Layer, span_of};
 use super::snapshot::Snapshot;
 use super::tree::{DEFAULT_KEYSPACE, Tree};
+use super::ttl;
 use super::value::Value;
 use super::version::SuperVersion;
 use crate::base::key::{SeqNum, ValueKind};
@@ -352,6 +353,34 @@ impl<E: Env> Transaction<E> {
         self.write(self.tree_of(keyspace)?, operation)
     }
 
+    /// Sets `key` to `value` until `ttl` after its commit; see [`Engine::put_with_ttl`]. Until then it does not expire.
+    ///
+    /// # Errors
+    /// As [`put`](Transaction::put).
+    pub fn put_with_ttl(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>, ttl: Duration) -> Result<()> {
+        let (keyspace, kind) = (DEFAULT_KEYSPACE, ValueKind::PutTtl);
+        let value = ttl::format::encode(ttl, value.as_ref());
+        let operation = Operation { keyspace, kind, key: key.as_ref(), value: &value };
+        self.write(&self.default_tree().clone(), operation)
+    }
+
+    /// Sets `key` to `value` in `keyspace` until `ttl` after its commit; see [`put_with_ttl`](Transaction::put_with_ttl).
+    ///
+    /// # Errors
+    /// As [`put_in`](Transaction::put_in).
+    pub fn put_with_ttl_in(
+        &mut self,
+        keyspace: &Keyspace<E>,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        ttl: Duration,
+    ) -> Result<()> {
+        let value = ttl::format::encode(ttl, value.as_ref());
+        let operation =
+            Operation { keyspace: keyspace.id(), kind: ValueKind::PutTtl, key: key.as_ref(), value: &value };
+        self.write(self.tree_of(keyspace)?, operation)
+    }
+
     /// Merges `operand` onto the value of `key`; see [`Engine::merge`].
     ///
     /// This reads nothing, and so never conflicts, unless the transaction has merged onto the key before and the operator leaves the
@@ -359,7 +388,7 @@ impl<E: Env> Transaction<E> {
     ///
     /// # Errors
     /// As [`put`](Transaction::put) and [`Engine::merge`]. Where the transaction has written the key before, what the operator
-    /// makes of that is known at once, and an error if it cannot.
+    /// makes of that is known at once, and an error if it cannot, or if that expires.
     pub fn merge(&mut self, key: impl AsRef<[u8]>, operand: impl AsRef<[u8]>) -> Result<()> {
         self.merge_at(&self.default_tree().clone(), key.as_ref(), operand.as_ref())
     }
@@ -511,6 +540,8 @@ impl<E: Env> Transaction<E> {
         match own.kind {
             ValueKind::Put => Ok(Some(value)),
             ValueKind::Delete | ValueKind::RangeDelete => Ok(None),
+            // It will not expire before it is committed.
+            ValueKind::PutTtl => Ok(Some(value.slice_from(ttl::format::EXPIRY_BYTES..))),
             ValueKind::Merge => tree.given_merger().full(key, below()?.as_deref(), &[value]).map(Some),
         }
     }
@@ -523,6 +554,10 @@ impl<E: Env> Transaction<E> {
             None => (ValueKind::Merge, Value::copy_from_slice(operand)),
             Some(own) => match own.kind {
                 ValueKind::Put => (ValueKind::Put, merger.full(key, Some(own.value), &[operand.into()])?),
+                ValueKind::PutTtl => {
+                    let what = "a merge onto a value that expires, written by the same transaction";
+                    return Err(Error::invalid_argument(format_args!("{what}: {}", shown(key, tree))));
+                }
                 ValueKind::Delete | ValueKind::RangeDelete => {
                     (ValueKind::Put, merger.full(key, None, &[operand.into()])?)
                 }
@@ -552,7 +587,7 @@ impl<E: Env> Transaction<E> {
         if self.holdings.as_ref().is_some_and(|holdings| holdings.has_read(tree.id, key)) {
             return core.get_at(tree, key, None);
         }
-        let value = core.get_at(tree, key, Some(self.snapshot.seq()))?;
+        let value = core.get_at(tree, key, Some(self.snapshot.at()))?;
         if value.is_some() || !core.env.planted("txn_misses_unrecorded") {
             self.reads.lock().cover(tree, key, Edge::Through(key))?;
         }
@@ -602,7 +637,7 @@ impl<E: Env> Transaction<E> {
         let forgets_end = core.env.planted("txn_range_end_unrecorded");
         let recorder = Arc::new(Recorded { reads: Arc::clone(&self.reads), tree: Arc::clone(tree), forgets_end });
         let merger = if self.writes.merges(tree.id) { tree.given_merger() } else { tree.merger() };
-        let view = View { seq: self.snapshot.seq(), own: true, recorder: Some(recorder), merger };
+        let view = View { own: true, recorder: Some(recorder), ..View::at(self.snapshot.at(), merger) };
         let source = MergedSource { current: tree.current(), writes: Arc::clone(&self.writes), keyspace: tree.id };
         DbIterator::new(Box::new(source), view, bounds)
     }

@@ -1,9 +1,9 @@
 //! What the process under test is asked to do: options, keys and a flat list of steps. Plain data, all of it shrinkable.
 
-use super::value::{KeyId, KeyShape, Keys, VALUE_BYTES_MIN};
+use super::value::{Filter, KeyId, KeyShape, Keys, VALUE_BYTES_MIN};
 use crate::profile::steps::{self, Ending, Work};
 use aidb::lsm::merge::Append;
-use aidb::lsm::{Compression, Durability, MemtableKind, Options};
+use aidb::lsm::{CompactionFilter, Compression, Durability, MemtableKind, Options};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
@@ -43,6 +43,9 @@ pub struct Write {
     /// For a delete of every key from `key` on: the key to stop before, the number of keys for an open end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<KeyId>,
+    /// After how many microseconds the value expires.
+    #[serde(default)]
+    pub ttl_us: Option<u32>,
 }
 
 impl Write {
@@ -194,6 +197,9 @@ pub struct EngineOptions {
     /// 0 a skip list, 1 wide nodes.
     #[serde(default)]
     pub memtable: u8,
+    /// Whether a compaction filter removes values of some steps.
+    #[serde(default)]
+    pub filter: bool,
 }
 
 fn wal_bytes_max() -> u64 {
@@ -229,6 +235,7 @@ impl EngineOptions {
             wal_bytes_max: self.wal_bytes_max,
             memtable: if self.memtable == 0 { MemtableKind::SkipList } else { MemtableKind::Wide },
             merge_operator: Some(Arc::new(Append::new(""))),
+            compaction_filter: self.filter.then(|| Arc::new(Filter) as Arc<dyn CompactionFilter>),
         }
     }
 
@@ -248,6 +255,7 @@ impl EngineOptions {
             option(|options| options.wal_segment_bytes = 64 << 10),
             option(|options| options.l0_stall_files = options.l0_compaction_files + 20),
             option(|options| options.memtable = 0),
+            option(|options| options.filter = false),
             option(|options| options.twin_memtable_bytes = 0),
         ]
     }
@@ -325,7 +333,7 @@ fn smallest_values(step: &mut Step) {
 
 fn put_only(step: &mut Step) {
     if let Step::Client { op: Op::Write { writes, .. }, .. } = step {
-        writes.iter_mut().for_each(|write| write.merge = false);
+        writes.iter_mut().for_each(|write| (write.merge, write.ttl_us) = (false, None));
     }
 }
 

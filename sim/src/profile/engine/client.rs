@@ -10,6 +10,7 @@ use super::value::{KeyId, Stamp, StepId, encode};
 use super::{copies, look};
 use crate::SimEnv;
 use crate::check::history::{Promise, Sight};
+use crate::env::wall_seen;
 use crate::profile::walk::{Walker, bounds};
 use aidb::env::Env;
 use aidb::lsm::{Durability, Engine, Snapshot, WriteOptions};
@@ -45,6 +46,7 @@ impl Client {
     }
 
     fn step(&mut self, id: StepId, op: &Op) {
+        wall_seen(self.opened.engine.clock());
         match op {
             Op::Write { writes, level } => self.write(id, writes, level.durability()),
             Op::Get { key, snapshot } => self.get(id, *key, *snapshot),
@@ -92,10 +94,17 @@ impl Client {
             let name = keys.bytes(write.key);
             match stamp.map(|stamp| encode(write.key, stamp)) {
                 Some(operand) if merge => Change::Merge(name, operand),
+                Some(value) if write.ttl_us.is_some() => {
+                    Change::Expiring(name, value, Duration::from_micros(write.ttl_us.unwrap_or(0).into()))
+                }
                 Some(value) => Change::Put(name, value),
                 None => Change::Delete(name),
             }
         }));
+        // Of several writes to a key the last one counts.
+        let ttls: BTreeMap<KeyId, Option<u32>> = writes.iter().map(|write| (write.key, write.ttl_us)).collect();
+        let expiring = || ttls.iter().filter_map(|(key, ttl)| Some((*key, u64::from((*ttl)?))));
+        self.shared.with(|state| expiring().for_each(|(key, ttl)| state.history.fading.expires(key, id, ttl)));
         let index = self.shared.commit_called(id, last.into_iter().collect(), operations, promise(durability));
         match self.opened.engine.write_opt(batch, WriteOptions { durability: Some(durability) }) {
             Ok(info) => self.shared.commit_acknowledged(index, info.seq.0),
@@ -104,6 +113,7 @@ impl Client {
                 self.shared.commit_failed(index, &error);
             }
         }
+        self.shared.with(|state| expiring().for_each(|(key, ttl)| state.history.fading.committed(key, id, ttl)));
     }
 
     fn safe_point(

@@ -200,7 +200,14 @@ fn saw(shared: &Shared, copy: &Copy, content: Content, seq: u64) {
     shared.with(|state| {
         let opened = copy.made.map_or_else(|| state.history.tick(), |(at, _)| at);
         let sights = vec![Sight { start: 0, end, found: content.into_iter().collect() }];
-        state.history.views.push(View { step: copy.step, called: copy.called, opened, seq: Some(seq), sights });
+        state.history.views.push(View {
+            step: copy.step,
+            called: copy.called,
+            opened,
+            seq: Some(seq),
+            late: true,
+            sights,
+        });
     });
 }
 

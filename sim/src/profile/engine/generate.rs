@@ -106,7 +106,13 @@ fn range(random: &mut Salted, mix: &Mix) -> Write {
         _ => 1 + random.below(8),
     };
     let until = (u64::from(low) + len).min(mix.keys) as KeyId;
-    Write { key: if random.below(16) == 0 { 0 } else { low }, bytes: None, merge: false, until: Some(until) }
+    Write {
+        key: if random.below(16) == 0 { 0 } else { low },
+        bytes: None,
+        merge: false,
+        until: Some(until),
+        ttl_us: None,
+    }
 }
 
 /// Adds a few checkpoints, backups and read-only views to half of the workloads, and many of one kind to some.
@@ -150,6 +156,32 @@ pub(super) fn stay_in_log(workload: &mut Workload, seed: u64) {
         }
     }
     workload.steps.push(Step::Reopen(End::default()));
+}
+
+/// Lets values of every third key expire in a third of the workloads, and a filter remove some in a sixth of the others.
+///
+/// Returns whether the clock matters. When things expire or are compacted depends on more than the workload: two runs of it
+/// with different options may be answered differently.
+pub(super) fn make_fading(workload: &mut Workload, seed: u64) -> bool {
+    let mut random = Salted::new(seed ^ 0x6661_6465);
+    let (expire, filter) = (random.below(3) == 0, random.below(6) == 0);
+    let longest = 8 + random.below(16);
+    for step in &mut workload.steps {
+        let Step::Client { op: Op::Write { writes, .. }, .. } = step else { continue };
+        for write in writes {
+            if expire && write.key % 3 == 0 {
+                // What is merged onto a value that expires is more than the history can say.
+                write.merge = false;
+                write.ttl_us = (random.below(4) != 0).then(|| 1 << random.below(longest));
+            }
+            write.merge &= expire || !filter;
+        }
+    }
+    if !expire && filter {
+        // Two keyspaces are compacted, and so filtered, at different times.
+        (workload.options.filter, workload.options.twin_memtable_bytes) = (true, 0);
+    }
+    expire
 }
 
 fn newer_options(random: &mut Salted) -> EngineOptions {
@@ -219,18 +251,30 @@ fn op(random: &mut Salted, mix: &Mix, reader: bool) -> Op {
     let kind = from + random.weighted(&mix.weights[from..]);
     match kind {
         0 => Op::Write {
-            writes: vec![Write { key: key(random, mix), bytes: Some(bytes(random, mix)), merge: false, until: None }],
+            writes: vec![Write {
+                key: key(random, mix),
+                bytes: Some(bytes(random, mix)),
+                merge: false,
+                until: None,
+                ttl_us: None,
+            }],
             level: level(random, mix),
         },
         1 => Op::Write {
-            writes: vec![Write { key: key(random, mix), bytes: None, merge: false, until: None }],
+            writes: vec![Write { key: key(random, mix), bytes: None, merge: false, until: None, ttl_us: None }],
             level: level(random, mix),
         },
         2 => {
             let count = 1 + random.below(mix.batch_max);
             let writes = (0..count).map(|_| {
                 let delete = random.below(100) < mix.delete_percent;
-                Write { key: key(random, mix), bytes: (!delete).then(|| bytes(random, mix)), merge: false, until: None }
+                Write {
+                    key: key(random, mix),
+                    bytes: (!delete).then(|| bytes(random, mix)),
+                    merge: false,
+                    until: None,
+                    ttl_us: None,
+                }
             });
             Op::Write { writes: writes.collect(), level: level(random, mix) }
         }

@@ -32,7 +32,7 @@ pub(super) fn look(env: &SimEnv, shared: &Shared, step: StepId) {
         Ok(Some((content, seq))) => {
             let end = shared.keys().count();
             let sights = vec![Sight { start: 0, end, found: content.into_iter().collect() }];
-            let view = View { step, called: 0, opened: Time::MAX, seq: Some(seq), sights };
+            let view = View { step, called: 0, opened: Time::MAX, seq: Some(seq), late: true, sights };
             shared.with(|state| state.history.views.push(view));
         }
         Err(error) => shared.complain(|| format!("the read-only view of step {step}"), &error),

@@ -73,6 +73,7 @@ fn plain(twin: bool) -> EngineOptions {
         wal_bytes_max: 1 << 30,
         twin_memtable_bytes: if twin { PLAIN_BYTES } else { 0 },
         memtable: 0,
+        filter: false,
     }
 }
 

@@ -30,7 +30,7 @@ use super::focus::{focus, world};
 use super::{Run, Workload, drive, shared as common};
 use crate::case::Case;
 use crate::check::history::{History, Time};
-use crate::{Harness, SimEnv, Violation};
+use crate::{Harness, Rate, SimEnv, Violation, roll};
 use generate::Size;
 use shared::{Own, Shared, State};
 use std::collections::BTreeSet;
@@ -43,6 +43,10 @@ pub fn case(seed: u64, planted: &BTreeSet<String>) -> Case {
         generate::stay_in_log(&mut workload, seed);
     }
     generate::make_copies(&mut workload, seed);
+    if generate::make_fading(&mut workload, seed) && roll(seed, "fading", 0) % 2 == 0 {
+        world.faults.wall_step = Rate::one_in([2, 5, 20][roll(seed, "fading", 1) as usize % 3]);
+        world.faults.wall_step_us_max = [20_000, 1_000_000, 60_000_000][roll(seed, "fading", 2) as usize % 3];
+    }
     Case::new(world, Workload::Engine(workload))
 }
 
@@ -65,7 +69,9 @@ impl common::Subject for Subject {
     const OPENINGS_MAX: u32 = 4;
 
     fn begin(workload: &case::Workload) -> (value::Keys, History, Own) {
-        (workload.keys(), History::default(), Own::default())
+        let mut history = History::default();
+        history.fading.filtered = workload.options.filter;
+        (workload.keys(), history, Own::default())
     }
 
     fn tick(history: &mut History) -> Time {

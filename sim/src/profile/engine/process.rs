@@ -85,9 +85,11 @@ fn read_all(env: &SimEnv, shared: &Shared, opened: &Opened) -> Option<Content> {
 
 /// Reads the default keyspace, and its twin, which every commit wrote to as well.
 pub(super) fn read_keyspaces(shared: &Shared, opened: &Opened, backward: bool) -> aidb::Result<Option<Content>> {
-    let content = shared.read_once(opened.engine.iter(), backward)?;
+    // What expires does so for both at once.
+    let snapshot = opened.engine.snapshot();
+    let content = shared.read_once(snapshot.iter(), backward)?;
     if let (Some(content), Some(twin)) = (&content, &opened.twin) {
-        let Some(other) = shared.read_once(twin.iter(), !backward)? else { return Ok(None) };
+        let Some(other) = shared.read_once(snapshot.of(twin)?.iter(), !backward)? else { return Ok(None) };
         if *content != other {
             let message = format!("a keyspace holds {other:?}, the default one {content:?}");
             shared.fail("keyspaces-apart", message);

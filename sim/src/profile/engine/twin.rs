@@ -10,6 +10,7 @@ use crate::profile::database::DIR;
 use aidb::lsm::{DbIterator, Engine, Keyspace, KeyspaceOptions, Options, Snapshot, Value, WriteBatch};
 use std::ops::Bound;
 use std::path::Path;
+use std::time::Duration;
 
 /// What a process has open.
 #[derive(Clone)]
@@ -22,6 +23,8 @@ pub(super) struct Opened {
 pub(super) enum Change<'a> {
     /// Sets a key.
     Put(&'a [u8], Vec<u8>),
+    /// Sets a key for a while.
+    Expiring(&'a [u8], Vec<u8>, Duration),
     /// Merges onto it.
     Merge(&'a [u8], Vec<u8>),
     /// Removes it.
@@ -54,6 +57,7 @@ impl Opened {
         for change in changes {
             match &change {
                 Change::Put(key, value) => batch.put(key, value),
+                Change::Expiring(key, value, ttl) => batch.put_with_ttl(key, value, *ttl),
                 Change::Merge(key, operand) => batch.merge(key, operand),
                 Change::Delete(key) => batch.delete(key),
                 Change::DeleteRange(range) => batch.delete_range::<&[u8]>(*range),
@@ -61,6 +65,7 @@ impl Opened {
             let Some(twin) = &self.twin else { continue };
             match &change {
                 Change::Put(key, value) => batch.put_in(twin, key, value),
+                Change::Expiring(key, value, ttl) => batch.put_with_ttl_in(twin, key, value, *ttl),
                 Change::Merge(key, operand) => batch.merge_in(twin, key, operand),
                 Change::Delete(key) => batch.delete_in(twin, key),
                 Change::DeleteRange(range) => batch.delete_range_in::<_, &[u8]>(twin, *range),

@@ -14,6 +14,7 @@
 pub use crate::profile::steps::StepId;
 use aidb::base::coding::{Decoder, put_u32, put_u64};
 use aidb::base::hash::hash64;
+use aidb::lsm::{CompactionFilter, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// A position in [`Keys`].
@@ -137,6 +138,28 @@ fn key_of(shape: KeyShape, number: u32) -> Vec<u8> {
                 rest = (rest - 1) / 5;
             }
             key
+        }
+    }
+}
+
+/// Whether a compaction filter removes what step `step` wrote.
+pub fn filtered_step(step: StepId) -> bool {
+    step % 4 == 1
+}
+
+/// Removes values of some steps.
+#[derive(Clone, Copy, Debug)]
+pub struct Filter;
+
+impl CompactionFilter for Filter {
+    fn name(&self) -> &str {
+        "some steps"
+    }
+
+    fn filter(&self, _level: usize, _key: &[u8], value: &[u8]) -> Verdict {
+        match Decoder::new(value).u32() {
+            Some(step) if filtered_step(step) => Verdict::Remove,
+            _ => Verdict::Keep,
         }
     }
 }

@@ -96,7 +96,7 @@ fn op(random: &mut Salted, mix: &Mix) -> Op {
                 let bytes = (random.below(4) != 0).then(|| bytes(random, mix));
                 let key = 3 * (random.below(mix.keys / 3) as KeyId);
                 let until = (bytes.is_none() && random.below(2) == 0).then_some(key + 1);
-                Write { key, bytes, merge: false, until }
+                Write { key, bytes, merge: false, until, ttl_us: None }
             });
             Op::Write { writes: writes.collect(), level: level(random, mix) }
         }

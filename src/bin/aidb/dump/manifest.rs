@@ -39,6 +39,7 @@ fn print_edit(out: &mut Output, edit: &VersionEdit) -> Result<(), String> {
         ("last sequence number", edit.last_seq.map(|seq| seq.0)),
         ("log from", edit.wal_lsn.map(|lsn| lsn.0)),
         ("next keyspace", edit.next_keyspace.map(u64::from)),
+        ("clock", edit.clock),
     ];
     for (name, number) in numbers {
         if let Some(number) = number {

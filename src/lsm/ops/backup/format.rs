@@ -345,6 +345,7 @@ mod tests {
                 last_seq: Some(SeqNum(7)),
                 wal_lsn: Some(Lsn(0)),
                 next_keyspace: Some(3),
+                clock: None,
                 trees,
             },
         }

@@ -60,6 +60,8 @@ impl SavedTree {
 pub(super) struct Look {
     pub(super) trees: BTreeMap<u32, SavedTree>,
     pub(super) next_keyspace: u32,
+    /// The latest moment of the clock by which values expire, if one is known.
+    pub(super) clock: Option<u64>,
     /// No file has this number or a higher one.
     pub(super) next_file: u64,
     pub(super) position: Position,
@@ -108,6 +110,7 @@ impl Look {
         let mut look = Look {
             trees: BTreeMap::from([(DEFAULT_KEYSPACE, SavedTree::default())]),
             next_keyspace: state.durable.as_ref().map_or(DEFAULT_KEYSPACE + 1, |durable| durable.next_keyspace),
+            clock: state.durable.as_ref().and_then(|durable| durable.clock),
             next_file: named.max(highest + 1),
             position: state.durable.as_ref().map(|durable| durable.position).unwrap_or_default(),
             last_seq: state.durable.as_ref().map(|durable| durable.position.seq).unwrap_or_default(),

@@ -56,6 +56,9 @@ pub(super) fn write<E: Env>(
     let mut work = Work { env, dir, options, next_file: look.next_file, temporary: Vec::new(), report };
     let mut operations = if look.log_is_good { Operations::new() } else { work.read_log(&mut look)? };
     let (last_seq, log_is_good) = (look.last_seq, look.log_is_good);
+    // Where the MANIFEST was lost, merges are taken to be made for the operator at hand, and values may expire.
+    let given = options.merge_operator.as_ref().filter(|_| !look.exact).map(|operator| operator.name().to_owned());
+    let clock = look.clock.or((!look.exact || !log_is_good).then_some(0));
     let mut trees = Vec::new();
     for (keyspace, tree) in &look.trees {
         let operations = operations.remove(keyspace).unwrap_or_default();
@@ -63,7 +66,7 @@ pub(super) fn write<E: Env>(
             keyspace: *keyspace,
             created: (*keyspace != DEFAULT_KEYSPACE).then(|| tree.name.clone()),
             flushed: Some(if log_is_good { tree.flushed } else { last_seq }),
-            merge_operator: tree.merge_operator.clone(),
+            merge_operator: tree.merge_operator.clone().or_else(|| given.clone()),
             added: work.save_tree(*keyspace, tree, &operations)?,
             ..TreeEdit::default()
         });
@@ -75,6 +78,7 @@ pub(super) fn write<E: Env>(
         last_seq: Some(if log_is_good { look.position.seq } else { last_seq }),
         wal_lsn: Some(if log_is_good { look.position.lsn } else { Lsn(0) }),
         next_keyspace: Some(look.next_keyspace),
+        clock,
         trees,
     };
     work.sync_dir(dir)?;
