@@ -79,7 +79,7 @@ impl<E: Env> Core<E> {
     }
 
     fn fill_table(&self, tree: &Tree<E>, full: &Immutable, path: &Path, number: u64) -> Result<TableInfo> {
-        let options = table_options(&tree.options(), 0);
+        let options = table_options(&tree.options());
         let readers = self.snapshots.readers(|| self.at());
         let seqs: Vec<_> = readers.iter().map(|at| at.seq).collect();
         let ranges = RangeTombstones::joined(full.memtable.ranges().iter().map(|set| &**set));

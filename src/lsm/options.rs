@@ -56,7 +56,7 @@ pub struct Options {
     pub block_bytes: usize,
     /// Bytes of decoded blocks kept in memory. Default 64 MiB; 0 keeps none.
     pub block_cache_bytes: usize,
-    /// Compression of tables below level 0, whose tables are rewritten soon and stay plain. Default LZ4.
+    /// Compression of tables. Default LZ4.
     pub compression: Compression,
     /// Bloom filter bits for each key of a table. 0 (no filter) to 30, default 15: one false positive in about 1,400 reads.
     pub filter_bits_per_key: u8,

@@ -183,7 +183,7 @@ impl<'a, E: Env> Outputs<'a, E> {
             let core = self.core;
             let number = core.allocate_number();
             self.numbers.push(number);
-            let options = table_options(&self.options, self.compaction.output_level);
+            let options = table_options(&self.options);
             let path = table_path(&core.dir, number);
             let mut builder = TableBuilder::create(&core.env, &path, number, options)?;
             builder.set_keyspace(self.compaction.tree.id, &self.compaction.tree.name);

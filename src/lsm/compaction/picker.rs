@@ -11,7 +11,7 @@
 //! - Tombstones count only if all readers see them: those that a snapshot keeps would come back for ever.
 //! - **Invariant:** an input is in one compaction at a time. A compaction takes every table of its output level that
 //!   overlaps its inputs, so two at once write disjoint key ranges.
-//! - Tables that overlap nothing are moved instead of rewritten, unless they would have to be compressed.
+//! - Tables that overlap nothing are moved instead of rewritten.
 //!
 //! Sources: LevelDB `db/version_set.cc`; RocksDB `kMinOverlappingRatio`.
 
@@ -20,7 +20,7 @@ use crate::base::key::SeqNum;
 use crate::env::Env;
 use crate::lsm::options::Options;
 use crate::lsm::ranges::Edge;
-use crate::lsm::table::{Compression, Table, TableOptions};
+use crate::lsm::table::{Table, TableOptions};
 use crate::lsm::tree::Tree;
 use crate::lsm::version::Version;
 use std::collections::BTreeSet;
@@ -203,8 +203,7 @@ pub(in crate::lsm) fn build<E: Env>(
     if upper.iter().any(is_busy) || lower.iter().any(is_busy) {
         return None;
     }
-    let movable =
-        lower.is_empty() && disjoint(&upper) && compression(options, level) == compression(options, output_level);
+    let movable = lower.is_empty() && disjoint(&upper);
     let (tree, version) = (Arc::clone(of.tree), Arc::clone(version));
     let compaction = Compaction { tree, level, output_level, upper, lower, version, movable };
     let overlap = |table: &Arc<Table<E>>| compaction.grandparent_bytes(table.info().low(), table.info().high());
@@ -219,16 +218,11 @@ fn disjoint<E: Env>(tables: &[Arc<Table<E>>]) -> bool {
     ascending.windows(2).all(|pair| !pair[0].reaches(pair[1].low()))
 }
 
-/// Returns the compression of tables in `level`.
-fn compression(options: &Options, level: usize) -> Compression {
-    if level == 0 { Compression::None } else { options.compression }
-}
-
-/// Returns how tables of `level` are written.
-pub(in crate::lsm) fn table_options(options: &Options, level: usize) -> TableOptions {
+/// Returns how tables are written.
+pub(in crate::lsm) fn table_options(options: &Options) -> TableOptions {
     TableOptions {
         block_bytes: options.block_bytes,
-        compression: compression(options, level),
+        compression: options.compression,
         filter_bits_per_key: options.filter_bits_per_key,
     }
 }

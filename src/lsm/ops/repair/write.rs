@@ -166,7 +166,7 @@ impl<E: Env> Work<'_, E> {
             if table.is_good {
                 self.report.tables_kept += 1;
                 added.extend(table.info.clone().map(|info| (table.level, info)));
-            } else if let Some(info) = self.salvage_table(keyspace, tree, table, table.level)? {
+            } else if let Some(info) = self.salvage_table(keyspace, tree, table)? {
                 self.wrote(&info);
                 added.push((table.level, info));
             }
@@ -184,22 +184,16 @@ impl<E: Env> Work<'_, E> {
         self.report.entries_written += info.entries;
     }
 
-    fn builder(&mut self, keyspace: u32, tree: &SavedTree, level: usize) -> Result<TableBuilder<E>> {
+    fn builder(&mut self, keyspace: u32, tree: &SavedTree) -> Result<TableBuilder<E>> {
         let number = self.allocate();
         let path = table_path(self.dir, number);
-        let mut builder = TableBuilder::create(self.env, &path, number, table_options(self.options, level))?;
+        let mut builder = TableBuilder::create(self.env, &path, number, table_options(self.options))?;
         builder.set_keyspace(keyspace, &tree.name);
         Ok(builder)
     }
 
     /// Writes the readable entries and range tombstones of a damaged table to a new one; returns nothing if there are none.
-    fn salvage_table(
-        &mut self,
-        keyspace: u32,
-        tree: &SavedTree,
-        table: &Saved,
-        level: usize,
-    ) -> Result<Option<TableInfo>> {
+    fn salvage_table(&mut self, keyspace: u32, tree: &SavedTree, table: &Saved) -> Result<Option<TableInfo>> {
         let path = table_path(self.dir, table.number);
         let mut salvage = match Salvage::open(self.env, &path, table.number) {
             Ok(salvage) => salvage,
@@ -213,7 +207,7 @@ impl<E: Env> Work<'_, E> {
                 let Ok((tag, value)) = block.read(at, &mut key) else { return Ok(()) };
                 let builder = match &mut builder {
                     Some(builder) => builder,
-                    none => none.insert(self.builder(keyspace, tree, level)?),
+                    none => none.insert(self.builder(keyspace, tree)?),
                 };
                 let tag = if tag.seq() == SeqNum(0) { Tag::new(table.seq, tag.kind()) } else { tag };
                 builder.add(&key, tag, &block.bytes()[value])?;
@@ -221,7 +215,7 @@ impl<E: Env> Work<'_, E> {
             Ok(())
         })?;
         if builder.is_none() && !salvage.ranges().is_empty() {
-            builder = Some(self.builder(keyspace, tree, level)?);
+            builder = Some(self.builder(keyspace, tree)?);
         }
         let finish = |mut builder: TableBuilder<E>| {
             builder.add_ranges(salvage.ranges().to_vec());
@@ -242,7 +236,7 @@ impl<E: Env> Work<'_, E> {
         for table in &tree.tables {
             let mut number = Some(table.number).filter(|_| table.is_good);
             if number.is_none() {
-                number = self.salvage_table(keyspace, tree, table, 0)?.map(|info| info.file_no);
+                number = self.salvage_table(keyspace, tree, table)?.map(|info| info.file_no);
                 self.temporary.extend(number);
             }
             if let Some(number) = number {
@@ -283,14 +277,14 @@ impl<E: Env> Work<'_, E> {
                 }
                 let into = match &mut builder {
                     Some(builder) => builder,
-                    none => none.insert(self.builder(keyspace, tree, level)?),
+                    none => none.insert(self.builder(keyspace, tree)?),
                 };
                 into.add(key, tag, iter.value())?;
             }
             iter.next()?;
         }
         if builder.is_none() && !left.is_empty() {
-            builder = Some(self.builder(keyspace, tree, level)?);
+            builder = Some(self.builder(keyspace, tree)?);
         }
         if let Some(mut last) = builder {
             last.add_ranges(left.take_before(None, false).0);
