@@ -278,7 +278,7 @@ impl<E: Env> Staged<'_, E> {
             let (core, tree) = (self.core, self.tree);
             let number = core.allocate_number();
             self.numbers.push(number);
-            let options = table_options(&tree.options(), 1);
+            let options = table_options(&tree.options());
             let mut builder = TableBuilder::create(&core.env, &table_path(&core.dir, number), number, options)?;
             builder.set_keyspace(tree.id, &tree.name);
             builder.set_ingested_after(core.visible());
