@@ -347,7 +347,7 @@ mod tests {
     #[test]
     fn what_is_merged_onto_a_value_outlives_it() {
         let entries = [("a", 6, Merge, "2"), ("a", 5, Merge, "1"), ("a", 4, PutTtl, AT_80)];
-        let beside = [format!("a Merge@6 12"), format!("a PutTtl@4 {SHOWN_80}")];
+        let beside = ["a Merge@6 12".to_string(), format!("a PutTtl@4 {SHOWN_80}")];
         assert_eq!(rewritten(&[7], true, Some(true), &entries), beside);
         assert_eq!(rewritten(&[9], true, Some(true), &entries), ["a Put@6 12"]);
     }

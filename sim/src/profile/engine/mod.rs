@@ -43,7 +43,7 @@ pub fn case(seed: u64, planted: &BTreeSet<String>) -> Case {
         generate::stay_in_log(&mut workload, seed);
     }
     generate::make_copies(&mut workload, seed);
-    if generate::make_fading(&mut workload, seed) && roll(seed, "fading", 0) % 2 == 0 {
+    if generate::make_fading(&mut workload, seed) && roll(seed, "fading", 0).is_multiple_of(2) {
         world.faults.wall_step = Rate::one_in([2, 5, 20][roll(seed, "fading", 1) as usize % 3]);
         world.faults.wall_step_us_max = [20_000, 1_000_000, 60_000_000][roll(seed, "fading", 2) as usize % 3];
     }
