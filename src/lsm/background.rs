@@ -121,8 +121,10 @@ impl<E: Env> Core<E> {
         if self.log.wants_spare() {
             self.log.prepare_spare()?;
         }
+        // In this order: the end may only have grown since.
+        let durable = self.log.durable();
         let end = self.log.end();
-        if end.0 - self.log.durable().0 >= LOG_UNSYNCED_BYTES {
+        if end.0 - durable.0 >= LOG_UNSYNCED_BYTES {
             self.wal(self.log.sync_to(end))?;
         }
         let rolled = self.log.roll_ahead();
@@ -165,7 +167,8 @@ impl<E: Env> Core<E> {
             }
             let damaged = state.compaction_error.as_ref().is_some_and(Error::is_corruption);
             let (mut due, mut spare) = (None, None);
-            if !state.manual && !damaged {
+            let held_off = state.manual || (state.ingesting && state.stopped == 0);
+            if !held_off && !damaged {
                 let oldest = self.snapshots.readers(|| self.at())[0].seq;
                 let trees: Vec<_> = state.trees.values().map(|of| picker::Of::new(&of.tree, &of.version)).collect();
                 due = picker::pick(&trees, &state.busy, oldest);

@@ -516,6 +516,7 @@ impl<E: Env> Core<E> {
         if state.compaction_error.as_ref().is_some_and(|error| !error.is_corruption()) {
             state.compaction_error = None;
         }
+        state.stopped += 1;
         self.work.notify_all();
         let result = loop {
             if self.has_room(&state, keyspace) {
@@ -532,6 +533,7 @@ impl<E: Env> Core<E> {
             }
             self.progress.wait(&mut state);
         };
+        state.stopped -= 1;
         self.counters.stall_stop_nanos.add(self.env.now().since(begun).as_nanos() as u64);
         result.map(|()| state)
     }

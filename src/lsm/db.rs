@@ -507,7 +507,7 @@ impl<E: Env> Core<E> {
         }
         // A forced compaction runs on its caller's thread and must not touch the directory once it is given back.
         let mut state = self.state.lock();
-        while state.manual || state.compacting > 0 {
+        while state.manual || state.ingesting || state.compacting > 0 {
             self.progress.wait(&mut state);
         }
         drop(state);

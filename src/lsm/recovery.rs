@@ -170,7 +170,7 @@ impl<'a> Found<'a> {
             return Err(Error::corruption(
                 &path,
                 0,
-                format_args!("{dir} holds tables but no CURRENT that names their manifest"),
+                format_args!("{dir} holds tables but no CURRENT that names their manifest; `aidb repair` makes one"),
             ));
         }
         if !options.create_if_missing {
@@ -247,6 +247,8 @@ pub(super) struct Replayed {
     next_keyspace: u32,
     pub(super) clock: Clock,
     pub(super) last_seq: SeqNum,
+    /// The log has passed an ingest, whose tables the MANIFEST names.
+    pub(super) ingested: bool,
 }
 
 /// What the log added to one keyspace.
@@ -308,6 +310,7 @@ impl Replayed {
             next_keyspace: durable.next_keyspace,
             clock: Clock::new(durable.clock),
             last_seq: durable.position.seq,
+            ingested: false,
         }
     }
 
@@ -324,6 +327,7 @@ impl Replayed {
             let operation = operation.map_err(corruption)?;
             self.last_seq.0 += 1;
             let Some(tree) = self.trees.get_mut(&operation.keyspace) else {
+                self.ingested |= operation.keyspace == NOWHERE;
                 if operation.keyspace < self.next_keyspace || operation.keyspace == NOWHERE {
                     continue;
                 }
@@ -418,6 +422,8 @@ impl<E: Env> Parts<'_, E> {
             busy: BTreeSet::new(),
             compacting: 0,
             manual: false,
+            ingesting: false,
+            stopped: 0,
             pending: BTreeSet::new(),
             obsolete: Vec::new(),
             flush_error: None,

@@ -78,6 +78,10 @@ pub(super) struct State<E: Env> {
     pub(super) compacting: usize,
     /// A forced compaction holds the others off.
     pub(super) manual: bool,
+    /// An ingest holds compactions off, but for those that a stopped writer waits for.
+    pub(super) ingesting: bool,
+    /// Writers that wait for room.
+    pub(super) stopped: usize,
     /// Numbers of tables that no version holds yet, or whose removal failed.
     pub(super) pending: BTreeSet<u64>,
     /// Tables that no current version holds any more.
@@ -318,8 +322,8 @@ impl<E: Env> Core<E> {
             for (_, table) in &added {
                 state.pending.remove(&table.info().file_no);
             }
-            finish(state);
             self.publish(state, tree.id);
+            finish(state);
         })?;
         Ok(true)
     }

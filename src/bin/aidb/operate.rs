@@ -14,7 +14,10 @@ fn open(dir: &Path) -> Result<DB, String> {
     let options = Options { create_if_missing: false, ..Options::default() };
     // The engine would lock the directory only to find it empty.
     if !dir.join("CURRENT").is_file() {
-        return Err(format!("{} is not a database: it has no file CURRENT", dir.display()));
+        let dir = dir.display();
+        return Err(format!(
+            "{dir} has no file CURRENT: it is not a database, or one that `aidb repair {dir}` may mend"
+        ));
     }
     DB::open(dir, options).map_err(|error| error.to_string())
 }

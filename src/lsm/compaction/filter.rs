@@ -20,7 +20,8 @@ pub enum Verdict {
 ///
 /// It is shown what is compacted, when that happens: a value may be read for long before the filter sees it, and one that lies
 /// in the last level already is seen again only by [`force_compaction`](crate::lsm::Engine::force_compaction). It is not shown
-/// what any snapshot or transaction that is alive may read, nor operands of merges, nor what expired. What it decides is final, and
+/// what any snapshot or transaction may read that is alive when the compaction begins, nor operands of merges, nor what expired; one
+/// that is made while the compaction runs may see a value first as it was and then as the filter left it. What it decides is final, and
 /// must depend on its arguments alone for a history to be replayed.
 ///
 /// Called on background threads, without any lock. A panic in it is caught and counts as [`Verdict::Keep`].

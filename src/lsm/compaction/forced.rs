@@ -42,9 +42,9 @@ impl<E: Env> Core<E> {
     }
 
     /// Waits until no compaction runs and none starts.
-    pub(in crate::lsm) fn hold_off(&self) -> Result<()> {
+    fn hold_off(&self) -> Result<()> {
         let mut state = self.state.lock();
-        while state.manual {
+        while state.manual || state.ingesting {
             self.check_open()?;
             self.progress.wait(&mut state);
         }
@@ -133,7 +133,7 @@ impl<E: Env> Core<E> {
         claim: impl Fn(&Of<'_, E>, &BTreeSet<u64>) -> Claim<E>,
     ) -> Result<()> {
         let mut state = self.state.lock();
-        while state.manual {
+        while state.manual || state.ingesting {
             self.check_going(&state)?;
             self.progress.wait(&mut state);
         }

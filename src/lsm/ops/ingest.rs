@@ -121,20 +121,38 @@ impl<E: Env> Core<E> {
         if !self.env.planted("ingest_over_memtable") && tree.current().memtables_meet(bounds)? {
             self.flush_and_wait(Some(tree.id))?;
         }
-        self.hold_off()?;
+        self.hold_off_for_ingest()?;
         let step = self.lead_alone(|leader| self.install_led(leader, tree, bounds, tables));
         let mut state = self.state.lock();
-        state.manual = false;
+        state.ingesting = false;
         self.work.notify_all();
         self.progress.notify_all();
         if matches!(step, Ok(Step::Again(_))) {
             // Level 0 is full of other writers' flushes: compactions go first.
             self.progress.wait_for(&mut state, PAUSE);
+            if let Some(error) = state.flush_error.as_ref().or(state.compaction_error.as_ref()) {
+                return Err(error.clone());
+            }
         }
         step
     }
 
-    /// Makes the tables visible. Called by a leader while no compaction runs.
+    /// Waits until no compaction runs; none starts from then on unless a writer waits for it.
+    fn hold_off_for_ingest(&self) -> Result<()> {
+        let mut state = self.state.lock();
+        while state.manual || state.ingesting {
+            self.check_open()?;
+            self.progress.wait(&mut state);
+        }
+        self.check_open()?;
+        state.ingesting = true;
+        while state.compacting > 0 {
+            self.progress.wait(&mut state);
+        }
+        Ok(())
+    }
+
+    /// Makes the tables visible. Called by a leader while no compaction starts.
     fn install_led(
         &self,
         leader: &mut Leader<E>,
@@ -144,7 +162,7 @@ impl<E: Env> Core<E> {
     ) -> Result<Step<E>> {
         self.check_running()?;
         tree.check_there()?;
-        let current = tree.current();
+        let mut current = tree.current();
         let in_top = tables.iter().any(|table| lowest_level(&current.version, table.info()) == 0);
         let in_memory = current.has_memtables() && (in_top || current.memtables_meet(bounds)?);
         if in_memory && !self.env.planted("ingest_over_memtable") {
@@ -156,6 +174,11 @@ impl<E: Env> Core<E> {
                 self.switch_memtable(leader, tree.id)?;
             }
             self.wait_for_flushes(Some(tree.id))?;
+            current = tree.current();
+        }
+        if self.state.lock().compacting > 0 {
+            // A stopped writer needed one: its outputs may go where these tables would.
+            return Ok(Step::Again(tables));
         }
         let (before, count) = (leader.last_seq, tables.len() as u64);
         if before.0 + count >= SeqNum::MAX.0 {
@@ -168,9 +191,9 @@ impl<E: Env> Core<E> {
             leader.last_seq = seq;
             leader.recent.forget(seq);
         }
-        let version = Arc::clone(&tree.current().version);
+        // As of when the memtables were looked at: what is flushed meanwhile is older than these tables and shares no key.
         let place = |(number, table): (u64, Table<E>)| {
-            let level = lowest_level(&version, table.info());
+            let level = lowest_level(&current.version, table.info());
             (level, Arc::new(table.with_seq(SeqNum(before.0 + number))))
         };
         let added = (1..).zip(tables).map(place).collect();

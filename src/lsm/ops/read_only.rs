@@ -345,7 +345,9 @@ impl<E: Env> Look<'_, E> {
         for _ in 0..ATTEMPTS {
             let before = self.in_force();
             let error = match self.once() {
-                Ok(seen) => return Ok(seen),
+                // The MANIFEST that was read may be older than the ingest that the log has passed.
+                Ok((_, true)) if before != self.in_force() => Error::invalid_argument("tables were ingested"),
+                Ok((seen, _)) => return Ok(seen),
                 Err(error) => error,
             };
             // A log that is being opened for writing may be without a segment for a moment.
@@ -371,7 +373,8 @@ impl<E: Env> Look<'_, E> {
         (number, manifest.map(|entry| entry.bytes))
     }
 
-    fn once(&self) -> Result<Seen<E>> {
+    /// Looks once; also returns whether the log has passed an ingest.
+    fn once(&self) -> Result<(Seen<E>, bool)> {
         let found = Found::list(self.env, self.dir)?;
         let mut durable = found.read_manifest(self.env, self.options)?;
         let known = |number| self.known.and_then(|known| known.table(number));
@@ -393,7 +396,7 @@ impl<E: Env> Look<'_, E> {
         // It does not go back from one look to the next.
         let before = self.known.map_or(0, |known| known.at.moment);
         let moment = replayed.clock.now(self.env).max(before);
-        Ok(Seen { trees, at: At { seq: replayed.last_seq, moment } })
+        Ok((Seen { trees, at: At { seq: replayed.last_seq, moment } }, replayed.ingested))
     }
 }
 

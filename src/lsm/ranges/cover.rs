@@ -97,6 +97,9 @@ pub(in crate::lsm) type Covering = (Box<dyn InternalIterator>, Vec<Layer>);
 /// Wraps cursors, the newest source first, so that they leave out what is covered. With `shown_backward` a planted bug shows
 /// it to those who walk backward.
 pub(in crate::lsm) fn uncovered(sources: Vec<Covering>, shown_backward: bool) -> Vec<Box<dyn InternalIterator>> {
+    if sources.iter().all(|(_, own)| own.is_empty()) {
+        return sources.into_iter().map(|(inner, _)| inner).collect();
+    }
     let mut layers = Vec::new();
     let mut cursors = Vec::with_capacity(sources.len());
     for (inner, own) in sources {

@@ -60,6 +60,8 @@ impl SavedTree {
 pub(super) struct Look {
     pub(super) trees: BTreeMap<u32, SavedTree>,
     pub(super) next_keyspace: u32,
+    /// Keyspaces below this one that are not among the trees were dropped, as the MANIFEST says.
+    pub(super) known_below: u32,
     /// The latest moment of the clock by which values expire, if one is known.
     pub(super) clock: Option<u64>,
     /// No file has this number or a higher one.
@@ -94,7 +96,8 @@ impl Look {
         let manifests: Vec<u64> = kinds.iter().filter_map(|kind| kind.manifest()).collect();
         let mut state = State::read(env, dir, &manifests, report)?;
         let tables: BTreeSet<u64> = kinds.iter().filter_map(|kind| kind.table()).collect();
-        if state.exact && lacks_its_end(env, dir, &state, &tables) {
+        let newest = manifests.iter().max().map_or(0, |newest| *newest);
+        if state.exact && lacks_its_end(env, dir, &state, &tables, newest) {
             report.notes.push(
                 "the MANIFEST lacks its end: what it names is gone, and tables are there that came after it".into(),
             );
@@ -107,9 +110,11 @@ impl Look {
         });
         let highest = numbered.max().unwrap_or(0);
         let named = state.durable.as_ref().map_or(0, |durable| durable.next_file);
+        let known_below = state.durable.as_ref().map_or(DEFAULT_KEYSPACE + 1, |durable| durable.next_keyspace);
         let mut look = Look {
             trees: BTreeMap::from([(DEFAULT_KEYSPACE, SavedTree::default())]),
-            next_keyspace: state.durable.as_ref().map_or(DEFAULT_KEYSPACE + 1, |durable| durable.next_keyspace),
+            next_keyspace: known_below,
+            known_below,
             clock: state.durable.as_ref().and_then(|durable| durable.clock),
             next_file: named.max(highest + 1),
             position: state.durable.as_ref().map(|durable| durable.position).unwrap_or_default(),
@@ -212,9 +217,7 @@ impl Look {
             self.last_seq = self.last_seq.max(salvage.footer().map_or(SeqNum(0), |footer| footer.seq_max));
             let said = salvage.properties().and_then(|properties| properties.keyspace.clone());
             let keyspace = of.or(said.as_ref().map(|(number, _)| *number)).unwrap_or(DEFAULT_KEYSPACE);
-            if !self.trees.contains_key(&keyspace)
-                && keyspace < state.durable.as_ref().map_or(0, |durable| durable.next_keyspace)
-            {
+            if keyspace < self.known_below && !self.trees.contains_key(&keyspace) {
                 report
                     .notes
                     .push(format!("{number:06}.sst is of keyspace {keyspace}, which was dropped: it is set aside"));
@@ -268,8 +271,13 @@ impl Look {
     /// Reports gaps of the log, and what may be in none of the tables because of them.
     fn describe_log<E: Env>(&self, env: &E, dir: &Path, report: &mut RepairReport) -> Result<()> {
         let wal_dir = dir.join(WAL_DIR);
-        if env.disk().list(&wal_dir).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-            report.notes.push(format!("{} is missing: what no table holds is lost", wal_dir.display()));
+        let listed = env.disk().list(&wal_dir);
+        let has_segments = listed.is_ok_and(|entries| {
+            entries.iter().any(|entry| Path::new(&entry.name).extension().is_some_and(|kind| kind == "log"))
+        });
+        if !has_segments {
+            let what = "has no segments: what no table holds is lost".to_owned();
+            report.lost.push(Lost { file: wal_dir, what, loses_entries: true, ..Lost::default() });
             return Ok(());
         }
         let flushed = self.flushed();
@@ -313,10 +321,11 @@ impl Look {
 
 /// Returns true if edits of the MANIFEST are lost in such a way that it looks whole: what they took away is gone, and what they
 /// brought is there.
-fn lacks_its_end<E: Env>(env: &E, dir: &Path, state: &State, tables: &BTreeSet<u64>) -> bool {
+fn lacks_its_end<E: Env>(env: &E, dir: &Path, state: &State, tables: &BTreeSet<u64>, newest: u64) -> bool {
     let Some(durable) = &state.durable else { return false };
     let named: BTreeSet<u64> = durable.trees.values().flat_map(|tree| tree.tables.keys().copied()).collect();
-    let came_after = |number: &u64| !named.contains(number) && !state.removed.contains(number);
+    // What is older than the newest MANIFEST and not named was not needed any more.
+    let came_after = |number: &u64| *number > newest && !named.contains(number) && !state.removed.contains(number);
     if !tables.iter().any(came_after) {
         return false;
     }

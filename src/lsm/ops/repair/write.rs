@@ -135,7 +135,7 @@ impl<E: Env> Work<'_, E> {
             for operation in record.operations().map_while(std::result::Result::ok) {
                 last.0 += 1;
                 let keyspace = operation.keyspace;
-                let is_dropped = keyspace < look.next_keyspace && !look.trees.contains_key(&keyspace);
+                let is_dropped = keyspace < look.known_below && !look.trees.contains_key(&keyspace);
                 if is_dropped || keyspace == NOWHERE {
                     continue;
                 }
