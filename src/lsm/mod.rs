@@ -111,7 +111,9 @@ pub const MARKS: &[&str] = &[
 
 /// Bugs that the simulator can switch on in an ingest, which profile engine does not do: name and what goes wrong.
 pub const INGEST_PLANTED_BUGS: &[(&str, &str)] = &[
+    ("ingest_judged_twice", "an ingest goes to a level that a flush took after memtables were looked at"),
     ("ingest_over_memtable", "what is ingested goes below a memtable that holds older values of its keys"),
+    ("ingest_seen_early", "the sequence number of an ingest is given to readers before its tables are"),
     ("ingest_sequence_reused", "the next commit has the sequence number of what was ingested"),
     ("ingest_log_not_synced", "tables are ingested before the log is sure to tell of their sequence number"),
 ];

@@ -191,6 +191,9 @@ impl<E: Env> Core<E> {
             leader.last_seq = seq;
             leader.recent.forget(seq);
         }
+        if self.env.planted("ingest_judged_twice") {
+            current = tree.current();
+        }
         // As of when the memtables were looked at: what is flushed meanwhile is older than these tables and shares no key.
         let place = |(number, table): (u64, Table<E>)| {
             let level = lowest_level(&current.version, table.info());
@@ -198,6 +201,9 @@ impl<E: Env> Core<E> {
         };
         let added = (1..).zip(tables).map(place).collect();
         let change = Change { tree: Arc::clone(tree), removed: Vec::new(), added, flushed: None };
+        if self.env.planted("ingest_seen_early") {
+            show();
+        }
         // With the tables in place, and before the MANIFEST is free for one who looks at both.
         let installed = self.install(change, |_| show());
         show();
