@@ -40,7 +40,7 @@ fn every_command_explains_itself() {
 #[test]
 fn a_failure_goes_from_seed_to_small_case() {
     let dir = tempfile::tempdir().unwrap();
-    let planted = ["--planted", "immutable_dropped_before_install"];
+    let planted = ["--planted", "table_dir_not_synced"];
     let (output, text) = sim(dir.path(), &[&["swarm", "--seeds", "0..200", "--jobs", "1"][..], &planted].concat());
     assert_eq!(output.status.code(), Some(1), "{text}");
     let line = text.lines().find(|line| line.contains("replay:")).unwrap();

@@ -153,7 +153,6 @@ pub const PLANTED_BUGS: &[(&str, &str)] = &[
     ("read_only_without_log", "a read-only view leaves out what is in the log alone"),
     ("ttl_clock_goes_back", "what has expired is there again when the wall clock steps back"),
     ("ttl_dropped_under_snapshot", "a value goes that expired after a snapshot was taken"),
-    ("filter_under_snapshot", "a compaction filter is shown what a snapshot sees"),
     ("block_crc_unchecked", "a damaged block is taken for a good one"),
     ("merge_operand_lost", "a rewrite leaves out the newest of several operands"),
     ("merge_operand_twice", "a rewrite merges an operand twice"),

@@ -191,6 +191,12 @@ impl Fading {
         }
     }
 
+    /// Returns whether a filter may have removed `first` before `later` was seen: a compaction that began before the snapshot was
+    /// made does not know of it.
+    pub fn filtered_between(&self, first: Option<Stamp>, later: Option<Stamp>) -> bool {
+        self.filtered && later.is_none() && first.is_some_and(is_filtered)
+    }
+
     /// Returns whether `stamp` may be back.
     pub fn may_be_back(&self, key: KeyId, stamp: Stamp, moments: (u64, u64)) -> bool {
         self.limbo.contains(&(key, stamp)) && self.may(key, stamp, moments).there

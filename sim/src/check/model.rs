@@ -17,7 +17,7 @@
 //!
 //! **Tripped by** `visible_before_batch_complete`, `compaction_ignores_snapshots`, `compaction_drops_tombstone_early`,
 //! `l0_newest_order_wrong`, `immutable_dropped_before_install`, `seq_reused_after_recovery`, `merge_across_snapshot`,
-//! `ttl_clock_goes_back`, `ttl_dropped_under_snapshot`, `filter_under_snapshot`.
+//! `ttl_clock_goes_back`, `ttl_dropped_under_snapshot`.
 
 use super::history::{Commit, Ending, History, Sight, Time, View};
 use crate::profile::engine::value::{KeyId, Stamp};
@@ -185,7 +185,8 @@ impl<'a> Model<'a> {
             let mut found = sight.found.iter().peekable();
             for key in sight.start..sight.end {
                 let stamp = found.next_if(|(found, _)| *found == key).map(|(_, stamp)| *stamp);
-                if *one.entry(key).or_insert(stamp) != stamp {
+                let first = one.insert(key, stamp).unwrap_or(stamp);
+                if first != stamp && !self.history.fading.filtered_between(first, stamp) {
                     return Err(self.fault(view, key, "it was seen otherwise through the same view"));
                 }
                 let Some(when) = self.visible(key, stamp, view).map_err(|what| self.fault(view, key, &what))? else {
@@ -222,7 +223,7 @@ impl<'a> Model<'a> {
             return Ok(None);
         }
         let merged = self.merged.contains(&key);
-        let explains = |s: &Option<Stamp>| merged || *s == stamp;
+        let explains = |s: &Option<Stamp>| merged || fading.same(key, *s, stamp, moments);
         let explained = self.unknown.iter().any(|(k, s, called)| *k == key && explains(s) && *called <= opened);
         if explained {
             return Ok(None);

@@ -135,7 +135,7 @@ impl<'a, E: Env> Rewrite<'a, E> {
     fn emit(&self, entry: Read<'_>, stripe: usize, bottom: bool, out: Out<'_>) -> Result<()> {
         let (key, tag, value) = entry;
         let Some(filtering) = &self.filtering else { return out(entry) };
-        let only_later_readers = stripe == self.retention.last_stripe() || self.env.planted("filter_under_snapshot");
+        let only_later_readers = stripe == self.retention.last_stripe();
         if !only_later_readers {
             return out(entry);
         }
