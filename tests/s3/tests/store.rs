@@ -232,7 +232,7 @@ fn without_the_archive_the_log_goes_on_and_says_so() {
     // Whichever call comes next after an upload has failed is the one that is told.
     let mut told = 0;
     for id in 1..300 {
-        through(&mut told, || aof.append(&record(id)));
+        let _ = through(&mut told, || aof.append(&record(id)));
     }
     through(&mut told, || aof.seal());
     wait_until("reported", || !aof.background_errors().is_empty());
@@ -242,7 +242,7 @@ fn without_the_archive_the_log_goes_on_and_says_so() {
         aof.background_errors()
     );
     for id in 300..1_000 {
-        through(&mut told, || aof.append(&record(id)));
+        let _ = through(&mut told, || aof.append(&record(id)));
     }
     assert!(told > 0, "nobody was told of it");
     place.target.proxy.heal();
